@@ -1,0 +1,1 @@
+"""gapless: parameter sweeps without gaps."""

@@ -1,0 +1,4 @@
+"""Blocks, shards, manifests, coverage and the reader.
+
+Must not know how results travelled.
+"""

@@ -1,0 +1,25 @@
+"""Errors of storage."""
+
+from gapless.errors import GaplessError
+
+__all__ = ["BlobMissing", "HomeError", "StorageError", "StorageUnavailable"]
+
+
+class StorageError(GaplessError):
+    """Storage cannot do what was asked."""
+
+
+class BlobMissing(StorageError):
+    """There is nothing under this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"nothing is stored under {key}")
+        self.key = key
+
+
+class StorageUnavailable(StorageError):
+    """Storage cannot be reached, is full or refuses writes for now: keep the work and try again."""
+
+
+class HomeError(StorageError):
+    """A home cannot be used: it is of a newer format, cannot be written, or is something else."""

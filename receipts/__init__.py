@@ -1,0 +1,4 @@
+"""The ledger: what was submitted, compared with what is stored.
+
+Must not know nodes or aggregators.
+"""
