@@ -1,0 +1,1 @@
+"""What the product costs: rates, ratios and memory of whole programs. `make bench`."""
