@@ -2,3 +2,21 @@
 
 Must not hold what a program could not do without it.
 """
+
+from gapless.cli.app import (
+    aggregator_main,
+    main,
+    node_main,
+    reconcile_main,
+    resubmit_main,
+    submit_main,
+)
+
+__all__ = [
+    "aggregator_main",
+    "main",
+    "node_main",
+    "reconcile_main",
+    "resubmit_main",
+    "submit_main",
+]

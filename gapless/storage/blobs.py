@@ -40,5 +40,8 @@ class Blobs(Protocol):
     def list(self, prefix: str) -> Iterator[Blob]:
         """Give every object whose key starts with `prefix`, by key ascending."""
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Name each part that follows `prefix` (it ends with a slash) and leads on, ascending."""
+
     def delete(self, key: str) -> None:
         """Remove; nothing there is no error."""

@@ -1,0 +1,188 @@
+"""Commands that wait for a queue or for storage, and what they come back with.
+
+Each function performs one command and gives the event that answers it. What cannot be reached is
+an answer too: the state machine keeps the work and asks again later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from compute_node.commands import (
+    DeleteJob,
+    PrepareSweep,
+    PutQuarantine,
+    ReceiveJobs,
+    ReleaseJob,
+    ReplaceJob,
+    SendDelivery,
+    StoreClaim,
+)
+from compute_node.events import (
+    DeliveryAcknowledged,
+    DeliveryRefused,
+    Event,
+    JobDeleted,
+    JobReplaced,
+    MessageSetAside,
+    PreparationFailed,
+    ReceiveEnded,
+    SweepPrepared,
+)
+from compute_node.outbox import Outbox
+from compute_node.sweep_files import prepare_sweep
+from gapless.declaration.messages import Claim, encode_delivery
+from gapless.errors import GaplessError
+from gapless.storage import layout
+from gapless.storage.blobs import Blobs
+from gapless.storage.errors import StorageUnavailable
+from gapless.storage.sweeps import SweepStore
+from queueing.errors import QueueError, QueueUnavailable
+from queueing.leases import LeaseKeeper
+from queueing.port import MAX_MESSAGE_BYTES, Answer, AnswerStatus, Entry, Queues
+
+__all__ = ["Errands"]
+
+
+class Errands:
+    """Performs what waits. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        *,
+        blobs: Blobs,
+        queues: Queues,
+        keeper: LeaseKeeper,
+        outbox: Outbox,
+        work_folder: Path,
+        lease_s: float,
+        wait_s: float,
+    ) -> None:
+        self._blobs = blobs
+        self._store = SweepStore(blobs)
+        self._queues = queues
+        self._keeper = keeper
+        self._outbox = outbox
+        self._work_folder = work_folder
+        self._lease_s = lease_s
+        self._wait_s = wait_s
+
+    def receive(self, command: ReceiveJobs, rest: Callable[[float], object]) -> Event:
+        """Receive jobs; `rest(seconds)` waits when the queue itself did not."""
+        begun = time.monotonic()
+        try:
+            messages = self._queues.receive(
+                command.queues, most=command.most, wait_s=self._wait_s, lease_s=self._lease_s
+            )
+        except QueueError as error:
+            return ReceiveEnded(problem=str(error))
+        for message in messages:
+            self._keeper.hold(message.lease)
+        if not messages:
+            rest(max(0.0, self._wait_s - (time.monotonic() - begun)))
+        return ReceiveEnded(tuple(messages))
+
+    def prepare(self, command: PrepareSweep) -> Event:
+        """Bring a sweep to this machine."""
+        try:
+            total = prepare_sweep(
+                self._store, sweep=command.sweep, code=command.code, work=self._work_folder
+            )
+        except (StorageUnavailable, OSError) as error:
+            return PreparationFailed(command.sweep, str(error))
+        except GaplessError as error:
+            return PreparationFailed(command.sweep, str(error), fatal=True)
+        return SweepPrepared(command.sweep, command.code, total)
+
+    def deliver(self, command: SendDelivery | StoreClaim) -> Event:
+        """Send a delivery, by a claim if so asked."""
+        delivery = command.delivery
+        try:
+            texts = self._outbox.get(command.blocks)
+            if isinstance(command, StoreClaim):
+                # A crash after this put leaves an object nobody names; it expires with the claims.
+                data = "\n".join(texts).encode("ascii")
+                key = layout.claim(delivery.delivery)
+                self._blobs.put_if_absent(key, data)
+                claim = Claim(
+                    key=key, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)
+                )
+                body = encode_delivery(msgspec.structs.replace(delivery, claim=claim), [])
+            else:
+                body = encode_delivery(delivery, texts)
+            if len(body) > MAX_MESSAGE_BYTES:
+                reason = f"it has {len(body):,} bytes, a message holds {MAX_MESSAGE_BYTES:,}"
+                return DeliveryRefused(delivery.delivery, reason, away=False)
+            queue = layout.results_queue(delivery.sweep)
+            answer = _only(self._queues.send(queue, [Entry(body)]))
+        except (QueueUnavailable, StorageUnavailable, OSError) as error:
+            return DeliveryRefused(delivery.delivery, str(error), away=True)
+        except GaplessError as error:
+            return DeliveryRefused(delivery.delivery, str(error), away=False)
+        if answer.ok:
+            return DeliveryAcknowledged(delivery.delivery)
+        return DeliveryRefused(delivery.delivery, answer.reason, away=False)
+
+    def delete(self, commands: Sequence[DeleteJob]) -> list[Event]:
+        """Delete jobs that have nothing left, in one batch."""
+        try:
+            answers = self._queues.delete([command.lease for command in commands])
+        except QueueError as error:
+            return [JobDeleted(each.job, AnswerStatus.FAILED, str(error)) for each in commands]
+        events: list[Event] = []
+        for index, command in enumerate(commands):
+            # An entry without an answer was not done.
+            answer = answers[index] if index < len(answers) else _UNANSWERED
+            if answer.status is not AnswerStatus.FAILED:
+                self._keeper.drop(command.lease)
+            events.append(JobDeleted(command.job, answer.status, answer.reason))
+        return events
+
+    def replace(self, command: ReplaceJob) -> Event:
+        """Put what is left of a job, or its pieces, in its place."""
+        try:
+            reply = self._queues.replace(command.lease, command.replacements)
+        except QueueError as error:
+            return JobReplaced(command.job, AnswerStatus.FAILED, reason=str(error))
+        if reply.answer.status is not AnswerStatus.FAILED:
+            self._keeper.drop(command.lease)
+        for lease in reply.leases:
+            if lease is not None:
+                self._keeper.hold(lease)
+        return JobReplaced(
+            command.job, reply.answer.status, tuple(reply.leases), reply.answer.reason
+        )
+
+    def release(self, command: ReleaseJob) -> Event:
+        """Give a message back unread."""
+        self._keeper.drop(command.lease)
+        try:
+            answer = _only(self._queues.release([command.lease], delay_s=command.delay_s))
+        except QueueError as error:
+            return MessageSetAside(command.lease, str(error))
+        return MessageSetAside(command.lease, "" if answer.ok else answer.reason)
+
+    def quarantine(self, command: PutQuarantine) -> Event:
+        """Store a message nobody can decode, then delete it."""
+        self._keeper.drop(command.lease)
+        data = command.body.encode("utf-8", "surrogateescape")
+        key = layout.quarantine(command.sweep, hashlib.sha256(data).hexdigest()[:32])
+        try:
+            # Durable first: a crash in between leaves both, and the next node does the same again.
+            self._blobs.put_if_absent(key, data)
+            answer = _only(self._queues.delete([command.lease]))
+        except GaplessError as error:
+            return MessageSetAside(command.lease, str(error))
+        return MessageSetAside(command.lease, "" if answer.ok else answer.reason)
+
+
+_UNANSWERED = Answer(AnswerStatus.FAILED, "the queue did not answer for it")
+
+
+def _only(answers: Sequence[Answer]) -> Answer:
+    return answers[0] if answers else _UNANSWERED

@@ -1,0 +1,272 @@
+"""What the node is told: events of the state machine, past tense. Values only."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from compute_node.attempts import Attempt
+from gapless.declaration.runset import RunSet
+from queueing.port import AnswerStatus, Lease, Message
+
+__all__ = [
+    "BlockMade",
+    "ChunkEnded",
+    "ControlsRead",
+    "DeliveryAcknowledged",
+    "DeliveryRefused",
+    "DrainAsked",
+    "Event",
+    "JobDeleted",
+    "JobReplaced",
+    "LeaseLost",
+    "MessageSetAside",
+    "PartDied",
+    "PreparationFailed",
+    "Progress",
+    "ReceiveEnded",
+    "StopAsked",
+    "SweepFacts",
+    "SweepPrepared",
+    "SweepState",
+    "SweepsCompleted",
+    "Ticked",
+    "WorkerDied",
+    "WorkerReady",
+    "WorkerUnfit",
+]
+
+
+class SweepState(enum.Enum):
+    """The desired state of a sweep."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepFacts:
+    """What a sweep's control record says now; `code` is the bundle's sha256, "" for none."""
+
+    sweep: str
+    state: SweepState = SweepState.RUNNING
+    priority: int = 0
+    code: str = ""
+    time_s: float | None = None
+    memory_bytes: int | None = None
+    attempts: int = 3
+    retry_on: tuple[str, ...] = ("lost", "timeout")
+    run_time_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ControlsRead:
+    """The sweeps this node serves, as their control records stand now."""
+
+    sweeps: tuple[SweepFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPrepared:
+    """A sweep's declaration and code lie unpacked on this machine; it has `total` runs."""
+
+    sweep: str
+    code: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationFailed:
+    """A sweep's declaration or code could not be had; `fatal`: trying again will not help."""
+
+    sweep: str
+    reason: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveEnded:
+    """The receive that was asked for came back; `problem` is "" or why it failed."""
+
+    messages: tuple[Message, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSetAside:
+    """A message was released or put in quarantine; `problem` is "" or why it failed."""
+
+    lease: Lease
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker imported its target and waits for work."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUnfit:
+    """A worker could not start, or its target cannot be imported or called; it is gone."""
+
+    worker: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockMade:
+    """Final results of `runs` lie in the outbox under `block`.
+
+    `chunk` is None for what the agent recorded itself. `size_bytes` is the length of the text,
+    `busy_s` the time the worker took for these runs. `retries` ended without a final result.
+    """
+
+    sweep: str
+    epoch: int
+    block: int
+    runs: RunSet
+    digest: str
+    size_bytes: int
+    worker: int | None = None
+    chunk: int | None = None
+    busy_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkEnded:
+    """A worker is through with a chunk; runs it did not report were not started, or `retries`."""
+
+    worker: int
+    chunk: int
+    retries: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDied:
+    """A worker process ended. `run` is what it was in (None: between runs), `exit` how it ended."""
+
+    worker: int
+    exit: str
+    run: int | None = None
+    attempt: int = 1
+    started_s: float = 0.0
+    duration_s: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAcknowledged:
+    """The result queue holds the delivery durably."""
+
+    delivery: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRefused:
+    """The delivery was not taken. `away`: queue or storage cannot be reached for now."""
+
+    delivery: str
+    reason: str
+    away: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobDeleted:
+    """A delete was answered."""
+
+    job: int
+    status: AnswerStatus
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobReplaced:
+    """A replace was answered; `leases` as in the port, one a replacement."""
+
+    job: int
+    status: AnswerStatus
+    leases: tuple[Lease | None, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """A lease could not be renewed: others may have the job."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Which run a worker is in, and for how long."""
+
+    worker: int
+    run: int
+    attempt: int
+    running_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed. `room`: the outbox takes more results."""
+
+    progress: tuple[Progress, ...] = ()
+    room: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SweepsCompleted:
+    """Every run of these sweeps has a final result at the epoch given (its highest asked one)."""
+
+    epochs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """Stop receiving, finish what runs within the grace, deliver, give the rest back, end.
+
+    `status` and `message` are what the node ends with.
+    """
+
+    status: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Give back what can be at once and end now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartDied:
+    """A thread of the agent ended with an error: the node gives its work back and ends."""
+
+    part: str
+    reason: str
+
+
+Event = (
+    ControlsRead
+    | SweepPrepared
+    | PreparationFailed
+    | ReceiveEnded
+    | MessageSetAside
+    | WorkerReady
+    | WorkerUnfit
+    | BlockMade
+    | ChunkEnded
+    | WorkerDied
+    | DeliveryAcknowledged
+    | DeliveryRefused
+    | JobDeleted
+    | JobReplaced
+    | LeaseLost
+    | Ticked
+    | SweepsCompleted
+    | DrainAsked
+    | StopAsked
+    | PartDied
+)

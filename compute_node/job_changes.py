@@ -1,0 +1,147 @@
+"""When a job is deleted, decremented, cut up or given back, and what is put in its place.
+
+A replacement names its runs and carries `deaths`: a crash after the replacements are sent and
+before the old message is gone repeats these runs, and loses none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from compute_node.commands import DeleteJob, ReplaceJob
+from compute_node.jobs_in_hand import Intent, JobInHand
+from compute_node.rules import NodeRules
+from compute_node.sweeps_in_hand import SweepInHand
+from gapless.declaration.messages import Job, encode_job
+from gapless.declaration.runset import RunSet
+from queueing.port import MAX_BATCH, Lease, Replacement
+
+__all__ = ["failed", "held_again", "next_change", "with_deaths"]
+
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 30.0
+
+
+def with_deaths(job: Job, deaths: int) -> Job:
+    """Give the job with another number of deaths."""
+    return job if job.deaths == deaths else msgspec.structs.replace(job, deaths=deaths)
+
+
+def failed(job: JobInHand, now: float) -> None:
+    """Note that a delete or replace was not done: it is tried again after a growing pause."""
+    job.changing = False
+    job.try_at = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**job.tries)
+    job.tries = min(job.tries + 1, 8)
+
+
+def held_again(job: JobInHand, lease: Lease, now: float) -> None:
+    """Note that the remainder is on the queue and leased to this node."""
+    job.lease = lease
+    job.remaining -= job.handed_over
+    job.handed_over = RunSet()
+    job.changing = False
+    job.changed_at = now
+    job.acknowledged = False
+    job.tries = 0
+
+
+def next_change(
+    job: JobInHand,
+    *,
+    now: float,
+    rules: NodeRules,
+    sweep: SweepInHand,
+    busy: RunSet | None,
+    new_id: Callable[[], str],
+    workers: int,
+) -> DeleteJob | ReplaceJob | None:
+    """Say what is to be done with a job's message now; None: leave it.
+
+    `busy` is None while the job is worked on; else the job is to be given back as soon as none of
+    its runs is in `busy`.
+    """
+    if not job.remaining:
+        return DeleteJob(job.key, job.lease)
+    priority = sweep.facts.priority
+    if job.intent is Intent.HALVE:
+        half = job.remaining.first((len(job.remaining) + 1) // 2)
+        halves = [_piece(job, half, new_id(), deaths=2)]
+        if len(half) < len(job.remaining):
+            halves.append(_piece(job, job.remaining - half, new_id(), deaths=2))
+        return _replace(job, halves, priority=priority)
+    if busy is not None:
+        if not job.remaining.isdisjoint(busy):
+            return None
+        delay = min(900.0, max(0.0, sweep.unfit_until - now))
+        return _replace(job, [_remainder(job, job.remaining)], priority=priority, delay_s=delay)
+    if job.intent is Intent.GIVE_BACK:
+        return _replace(job, [_remainder(job, job.remaining)], priority=priority)
+    pieces = _split(job, rules=rules, sweep=sweep, new_id=new_id, workers=workers)
+    if pieces:
+        return _replace(job, pieces, priority=priority, hold_s=rules.lease_s)
+    if (
+        job.acknowledged
+        and now - job.received_at >= rules.decrement_after_s
+        and now - job.changed_at >= rules.decrement_every_s
+    ):
+        return _replace(
+            job, [_remainder(job, job.remaining)], priority=priority, hold_s=rules.lease_s
+        )
+    return None
+
+
+def _split(
+    job: JobInHand,
+    *,
+    rules: NodeRules,
+    sweep: SweepInHand,
+    new_id: Callable[[], str],
+    workers: int,
+) -> list[Job]:
+    """Cut a job that would take this node too long: what it keeps first, then pieces for others."""
+    took_s = sweep.pace.seconds(len(job.todo))
+    if took_s is None or took_s / workers <= rules.split_above_s or len(job.todo) <= workers:
+        return []
+    mean_s = took_s / len(job.todo)
+    kept_todo = job.todo.first(max(workers, int(rules.split_keep_s * workers / mean_s)))
+    rest = job.todo - kept_todo
+    if not rest:
+        return []
+    size = max(len(kept_todo), -(-len(rest) // (MAX_BATCH - 1)))
+    # Nobody starts them while the replace is on its way; they leave the job when it is answered.
+    job.todo = kept_todo
+    job.handed_over = rest
+    pieces = [_piece(job, runs, new_id()) for runs in rest.pieces(size)]
+    return [_remainder(job, job.remaining - rest), *pieces]
+
+
+def _remainder(job: JobInHand, runs: RunSet) -> Job:
+    return msgspec.structs.replace(job.job, runs=runs)
+
+
+def _piece(job: JobInHand, runs: RunSet, job_id: str, *, deaths: int | None = None) -> Job:
+    return msgspec.structs.replace(
+        job.job, runs=runs, job=job_id, deaths=job.job.deaths if deaths is None else deaths
+    )
+
+
+def _replace(
+    job: JobInHand,
+    jobs: list[Job],
+    *,
+    priority: int,
+    delay_s: float = 0.0,
+    hold_s: float = 0.0,
+) -> ReplaceJob:
+    replacements = tuple(
+        Replacement(
+            encode_job(each),
+            lease_s=hold_s if index == 0 else 0.0,
+            delay_s=delay_s,
+            priority=priority,
+        )
+        for index, each in enumerate(jobs)
+    )
+    return ReplaceJob(job.key, job.lease, replacements)

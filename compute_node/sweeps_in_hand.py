@@ -1,0 +1,63 @@
+"""What a node knows of a sweep it serves: its control record, its files, its pace, its fitness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compute_node.commands import Deployment
+from compute_node.events import SweepFacts, SweepState
+from compute_node.jobs_in_hand import Lane
+from compute_node.pacing import Pace
+
+__all__ = ["SweepInHand"]
+
+
+@dataclass(slots=True)
+class SweepInHand:
+    """A sweep this node serves, or has served.
+
+    `total` is None until its files are on this machine; `prepared_code` is the bundle they are of.
+    `unfit_until`: this node cannot do its runs before that moment (`unfit_text` says why).
+    """
+
+    facts: SweepFacts
+    pace: Pace = field(default_factory=Pace)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    total: int | None = None
+    prepared_code: str = ""
+    preparing: bool = False
+    prepare_at: float = 0.0
+    prepare_tries: int = 0
+    unfit_until: float = 0.0
+    unfit_times: int = 0
+    unfit_text: str = ""
+    barren_deaths: int = 0
+    completed_epoch: int = -1
+
+    def open(self, now: float) -> bool:
+        """Tell whether this node may work on it now."""
+        return self.facts.state is SweepState.RUNNING and now >= self.unfit_until
+
+    def deployment(self, now: float) -> Deployment | None:
+        """Say what its workers are to be started for; None when there is nothing to start."""
+        if not self.open(now) or self.total is None or self.prepared_code != self.facts.code:
+            return None
+        return Deployment(
+            self.facts.sweep, self.facts.code, self.total, memory_bytes=self.facts.memory_bytes
+        )
+
+    def lane(self, epoch: int) -> Lane:
+        """Give the lane of an epoch."""
+        lane = self.lanes.get(epoch)
+        if lane is None:
+            lane = self.lanes[epoch] = Lane(self.facts.sweep, epoch)
+        return lane
+
+    def available(self) -> int:
+        """Count the runs that wait for a worker and can be done."""
+        total = self.total or 0
+        return sum(lane.available(total) for lane in self.lanes.values())
+
+    def chunk_count(self) -> int:
+        """Count the chunks at workers."""
+        return sum(len(lane.chunks) for lane in self.lanes.values())

@@ -1,0 +1,66 @@
+"""What a node looks at again and again: the sweeps it serves, and whether they are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compute_node.events import SweepFacts, SweepState
+from gapless.declaration.control import Control
+from gapless.declaration.runset import RunSet
+from gapless.results.coverage import CoverageReader, missing
+from gapless.storage.blobs import Blobs
+from gapless.storage.sweeps import SweepStore
+
+__all__ = ["CompletenessWatch", "facts_of", "read_controls"]
+
+
+def read_controls(store: SweepStore, only: Sequence[str]) -> tuple[SweepFacts, ...]:
+    """Read what is wanted now of these sweeps (none named: of every sweep of the home)."""
+    served = only or store.ids()
+    return tuple(facts_of(sweep, store.control(sweep)) for sweep in served if store.exists(sweep))
+
+
+def facts_of(sweep: str, control: Control) -> SweepFacts:
+    """Give a control record as the state machine knows it."""
+    limits = control.limits
+    return SweepFacts(
+        sweep=sweep,
+        state=SweepState(control.state.value),
+        priority=control.priority,
+        code=control.code or "",
+        time_s=limits.time_s,
+        memory_bytes=limits.memory_bytes,
+        attempts=limits.attempts,
+        retry_on=tuple(limits.retry_on),
+        run_time_s=control.run_time_s,
+    )
+
+
+class CompletenessWatch:
+    """Tells which sweeps have a final result of every run."""
+
+    def __init__(self, store: SweepStore, blobs: Blobs) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._readers: dict[str, CoverageReader] = {}
+        self._declared: dict[str, RunSet] = {}
+
+    def completed_epoch(self, sweep: str) -> int | None:
+        """Give the highest asked epoch of a complete sweep; None when runs are missing."""
+        if not self._is_complete(sweep):
+            return None
+        # Only now look for runs that were added meanwhile: it reads the whole declaration.
+        self._declared.pop(sweep, None)
+        if not self._is_complete(sweep):
+            return None
+        return max((asked.epoch for asked in self._store.asked(sweep)), default=0)
+
+    def _is_complete(self, sweep: str) -> bool:
+        reader = self._readers.get(sweep)
+        if reader is None:
+            reader = self._readers[sweep] = CoverageReader(self._blobs, sweep)
+        declared = self._declared.get(sweep)
+        if declared is None:
+            declared = self._declared[sweep] = self._store.load(sweep).runs.all
+        coverage = reader.refresh()
+        return not missing(declared, self._store.asked(sweep), coverage)

@@ -1,0 +1,410 @@
+"""The loop of a worker: runs in, blocks out.
+
+Two threads. The main thread calls user code, a run at a time. The pipe's thread reads what the
+agent sends, sends blocks that would wait behind a long run, and ends the whole process group as
+soon as the agent is gone. `_lock` guards the block being filled and the result pipe.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import os
+import queue
+import select
+import signal
+import threading
+import time
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from compute_node.attempts import Attempt
+from compute_node.frames import (
+    Begin,
+    ChunkDone,
+    Leave,
+    Made,
+    Withdraw,
+    Work,
+    worker_frames,
+    write_frame,
+)
+from compute_node.lost_runs import attempt_record
+from compute_node.output import Capture
+from compute_node.run_api import Run, clear_folder, values_set
+from compute_node.user_errors import error_record, exception_name
+from compute_node.user_target import UserFunction
+from gapless.declaration.messages import text_digest
+from gapless.declaration.runs import Runs
+from gapless.declaration.runset import RunSet
+from gapless.results.block import AttemptRecord, encode_block
+from gapless.results.block_builder import BlockBuilder
+from gapless.results.outcome import Outcome
+
+__all__ = ["AgentPipe", "RunLoop"]
+
+_EMIT_AFTER_S = 0.25
+_EMIT_BEHIND_S = 1.0
+_EMIT_BYTES = 500_000
+_READ_BYTES = 1 << 20
+
+
+class AgentPipe:
+    """The thread that reads the agent's frames; without an agent there is no worker."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._frames = worker_frames()
+        self.work: queue.SimpleQueue[Work | Leave] = queue.SimpleQueue()
+        self.begin: queue.SimpleQueue[Begin] = queue.SimpleQueue()
+        self.withdrawn_to = -1
+        self._last_chunk = -1
+        self._loop: RunLoop | None = None
+
+    def start(self) -> None:
+        """Start reading."""
+        threading.Thread(target=self._read, name="agent pipe", daemon=True).start()
+
+    def attach(self, loop: RunLoop) -> None:
+        """Let the thread send what waits behind a long run."""
+        self._loop = loop
+
+    def _read(self) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        try:
+            while True:
+                if poll.poll(int(_EMIT_BEHIND_S * 1000)):
+                    data = os.read(self._fd, _READ_BYTES)
+                    if not data:
+                        return
+                    for frame, _ in self._frames.feed(data):
+                        self._take(frame)
+                elif self._loop is not None:
+                    self._loop.emit_behind()
+        finally:
+            # The agent is gone, or the pipe is unusable: nothing this worker does can count.
+            end_own_group()
+
+    def _take(self, frame: Any) -> None:
+        match frame:
+            case Begin():
+                self.begin.put(frame)
+            case Withdraw():
+                self.withdrawn_to = self._last_chunk
+            case Work(chunk=chunk):
+                self._last_chunk = chunk
+                self.work.put(frame)
+            case Leave():
+                self.work.put(frame)
+
+
+def end_own_group() -> None:
+    """Kill this process and every process it started that stayed in its group."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+class RunLoop:
+    """Calls the user's function for chunk after chunk."""
+
+    def __init__(
+        self,
+        *,
+        begin: Begin,
+        runs: Runs,
+        fixed: dict[str, Any],
+        function: UserFunction,
+        pipe: AgentPipe,
+        result_fd: int,
+        page: memoryview,
+        output_fd: int,
+    ) -> None:
+        self._begin = begin
+        self._runs = runs
+        self._fixed = fixed
+        self._fixed_mutable = any(isinstance(value, list | dict) for value in fixed.values())
+        self._function = function
+        self._pipe = pipe
+        self._result_fd = result_fd
+        self._numbers = page.cast("Q")
+        self._times = page.cast("d")
+        self._output_fd = output_fd
+        self._capture = Capture(output_fd)
+        self._folder = Path(begin.run_folder)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._builder: BlockBuilder | None = None
+        self._chunk = -1
+        self._epoch = 0
+        self._rows: list[int] = []
+        self._measure_at = 1
+        self._emitted_at = time.monotonic()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def serve(self) -> None:
+        """Work until the agent says to leave."""
+        self._capture.empty()
+        while True:
+            frame = self._pipe.work.get()
+            if isinstance(frame, Leave):
+                return
+            self._do(frame)
+
+    def emit_behind(self) -> None:
+        """Send what is done while a run takes long (called by the pipe's thread)."""
+        with self._lock:
+            if self._rows and time.monotonic() - self._emitted_at > _EMIT_BEHIND_S:
+                self._emit()
+
+    def _do(self, work: Work) -> None:
+        retries: list[Attempt] = []
+        if self._pipe.withdrawn_to < work.chunk:
+            with self._lock:
+                self._chunk, self._epoch = work.chunk, work.epoch
+                self._builder = self._new_builder()
+                self._emitted_at = time.monotonic()
+            self._call_all(work, retries)
+            self._numbers[0] = 0
+        with self._lock:
+            if self._rows:
+                self._emit()
+            write_frame(self._result_fd, ChunkDone(chunk=work.chunk, retries=tuple(retries)))
+
+    def _call_all(self, work: Work, retries: list[Attempt]) -> None:
+        """Call the function for every run: what stands in here costs every run."""
+        numbers = RunSet.from_wire(work.runs).to_array()
+        columns = self._runs.parameters(numbers)
+        names: tuple[str, ...] = tuple(columns)
+        lists = [column.tolist() for column in columns.values()]
+        wants_run = self._function.wants_run
+        seeds = None
+        if self._function.wants_seed or wants_run:
+            seeds = self._runs.seeds(numbers).tolist()
+        if self._function.wants_seed and seeds is not None:
+            names = (*names, "seed")
+            lists.append(seeds)
+        rows = zip(*lists, strict=True) if lists else repeat((), len(numbers))
+        copied = self._fixed_mutable or any(column.kind == "json" for column in columns.values())
+        plain = not (copied or wants_run)
+        number_list = numbers.tolist()
+        replicates = self._runs.replicates(numbers).tolist() if wants_run else None
+
+        fixed, call, pipe, chunk = self._fixed, self._function.call, self._pipe, work.chunk
+        page_numbers, page_times = self._numbers, self._times
+        acquire, release = self._lock.acquire, self._lock.release
+        monotonic, lseek, fd, current = time.monotonic, os.lseek, self._output_fd, os.SEEK_CUR
+        flush = self._capture.flush_stdout
+        done, emit_after = self._rows, _EMIT_AFTER_S
+        wall = time.time() - monotonic()
+        earlier = work.earlier
+        attempt = 1
+        run: Run | None = None
+
+        for index, (number, row) in enumerate(zip(number_list, rows, strict=True)):
+            if pipe.withdrawn_to >= chunk:
+                return
+            arguments = dict(zip(names, row, strict=True))
+            if fixed:
+                arguments = {**fixed, **arguments}
+            if not plain:
+                if copied:
+                    # A list that user code changes must not change for the runs after it.
+                    arguments = copy.deepcopy(arguments)
+                if earlier:
+                    attempt = 1 + sum(each.run == number for each in earlier)
+                if wants_run:
+                    assert seeds is not None
+                    assert replicates is not None
+                    given = {**fixed, **dict(zip(names, row, strict=True))}
+                    if not self._function.wants_seed:
+                        given.pop("seed", None)
+                    run = Run(
+                        number=number,
+                        replicate=replicates[index],
+                        attempt=attempt,
+                        seed=seeds[index],
+                        parameters={key: given[key] for key in given if key != "seed"},
+                        folder=self._folder / str(number),
+                    )
+                    arguments["run"] = run
+            elif earlier:
+                attempt = 1 + sum(each.run == number for each in earlier)
+            page_numbers[1] = attempt
+            started = monotonic()
+            page_times[2] = started
+            page_numbers[0] = number + 1
+            try:
+                value = call(**arguments)
+            except BaseException as error:  # noqa: BLE001 - user code may raise anything
+                ended = monotonic()
+                self._failed(
+                    work, number, attempt, wall + started, ended - started, error, run, retries
+                )
+            else:
+                ended = monotonic()
+                if type(value) is not dict:
+                    value = {} if value is None else _named(value)
+                if run is not None:
+                    value = {**values_set(run), **value}
+                acquire()
+                try:
+                    if earlier:
+                        self._add_late(
+                            work, number, attempt, wall + started, ended - started, value
+                        )
+                    else:
+                        self._builder.add_ok(number, wall + started, ended - started, value)  # type: ignore[union-attr]
+                    done.append(number)
+                finally:
+                    release()
+                try:
+                    flush()
+                except (ValueError, OSError):
+                    flush = _nothing
+                if lseek(fd, 0, current):
+                    self._capture.take()
+            page_numbers[0] = 0
+            if run is not None:
+                clear_folder(run)
+                run = None
+            if ended - self._emitted_at >= emit_after or len(done) >= self._measure_at:
+                with self._lock:
+                    self._emit_if_due(ended)
+
+    def _failed(
+        self,
+        work: Work,
+        number: int,
+        attempt: int,
+        started_s: float,
+        duration_s: float,
+        error: BaseException,
+        run: Run | None,
+        retries: list[Attempt],
+    ) -> None:
+        output = self._capture.take()
+        name = exception_name(error)
+        record = error_record(number, error, output)
+        # The frames of user code hold its data: let go before the next run.
+        error.__traceback__ = None
+        if work.retry_failed and attempt < work.attempts:
+            retries.append(
+                Attempt(
+                    run=number,
+                    number=attempt,
+                    outcome="failed",
+                    exit=name,
+                    started_s=started_s,
+                    duration_s=duration_s,
+                )
+            )
+            return
+        with self._lock:
+            assert self._builder is not None
+            self._builder.add(
+                number,
+                outcome=Outcome.FAILED,
+                complete=False,
+                attempt=attempt,
+                started_s=started_s,
+                duration_s=duration_s,
+                values=values_set(run) if run is not None else None,
+                error=record,
+                attempts=[
+                    *self._records(work, number),
+                    AttemptRecord(
+                        run=number,
+                        number=attempt,
+                        node=self._begin.node,
+                        started_s=started_s,
+                        duration_s=duration_s,
+                        outcome=Outcome.FAILED,
+                        exit=name,
+                    ),
+                ],
+            )
+            self._rows.append(number)
+
+    def _add_late(
+        self,
+        work: Work,
+        number: int,
+        attempt: int,
+        started_s: float,
+        duration_s: float,
+        values: dict[str, Any],
+    ) -> None:
+        """Record a run that ended well after earlier attempts."""
+        assert self._builder is not None
+        self._builder.add(
+            number,
+            outcome=Outcome.OK,
+            attempt=attempt,
+            started_s=started_s,
+            duration_s=duration_s,
+            values=values,
+            attempts=self._records(work, number),
+        )
+
+    def _records(self, work: Work, number: int) -> list[AttemptRecord]:
+        return [
+            attempt_record(each, node=self._begin.node)
+            for each in work.earlier
+            if each.run == number
+        ]
+
+    def _emit_if_due(self, now: float) -> None:
+        rows = len(self._rows)
+        if not rows:
+            self._emitted_at = now
+            return
+        size = 0
+        if rows >= self._measure_at:
+            assert self._builder is not None
+            size = self._builder.size_estimate_bytes
+            # Asked again when half of what is left would be filled by rows like these.
+            room = max(0, _EMIT_BYTES - size) // (2 * max(1, size // rows))
+            self._measure_at = rows + max(1, min(4096, room))
+        if size >= _EMIT_BYTES or now - self._emitted_at >= _EMIT_AFTER_S:
+            self._emit()
+
+    def _emit(self) -> None:
+        """Send the block that was filled and begin another; the lock is held."""
+        assert self._builder is not None
+        text = base64.b64encode(encode_block(self._builder.build()))
+        now = time.monotonic()
+        frame = Made(
+            chunk=self._chunk,
+            epoch=self._epoch,
+            runs=RunSet.from_numbers(self._rows).to_wire(),
+            digest=text_digest(text.decode("ascii")),
+            busy_s=now - self._emitted_at,
+        )
+        write_frame(self._result_fd, frame, text)
+        self._rows.clear()
+        self._measure_at = 1
+        self._emitted_at = time.monotonic()
+        self._builder = self._new_builder()
+
+    def _new_builder(self) -> BlockBuilder:
+        return BlockBuilder(self._epoch, self._begin.node, self._begin.code)
+
+    def _forked(self) -> None:
+        """In a child that user code forked: it must not speak for this worker."""
+        self._pipe.withdrawn_to = 2**63
+        self._numbers = memoryview(bytearray(64)).cast("Q")
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, self._result_fd, inheritable=False)
+        os.close(null)
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """Give the values of what is no plain dict: a mapping's own names, else one value."""
+    return dict(value) if isinstance(value, dict) else {"result": value}
+
+
+def _nothing() -> None:
+    """Stand in for the flush of a stream that user code closed."""

@@ -1,0 +1,5 @@
+"""`python -m gapless.cli` is `sweep`."""
+
+from gapless.cli import main
+
+main()

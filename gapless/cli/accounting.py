@@ -1,0 +1,285 @@
+"""reconcile, resubmit: what was asked for, compared with what is stored."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gapless.cli.options import HomeOption, JsonOption, OneSweepArgument, StateOption, SweepArgument
+from gapless.cli.output import print_document, print_line, print_note
+
+if TYPE_CHECKING:
+    from gapless.declaration.runset import RunSet
+    from gapless.results.outcome import Outcome
+    from receipts.rebuild import RebuildReport
+    from receipts.reconcile import ReconcileReport
+    from receipts.resubmit import ResubmitReport
+
+__all__ = ["reconcile", "resubmit"]
+
+_WATCH_EVERY_S = 2.0
+_IN_FLIGHT = 3
+_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+_SHOWN_RANGES = 12
+
+
+def reconcile(
+    sweep: SweepArgument = None,
+    home: HomeOption = None,
+    state: StateOption = None,
+    *,
+    resubmit: Annotated[bool, typer.Option("--resubmit", help="Send gaps again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --resubmit: without waiting for earlier copies.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again while runs are in flight.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="First make a lost ledger anew from the home.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Compare what was submitted with what is stored.
+
+    Exit status: 0 complete, 3 not complete and still in flight, 4 gaps found, 1 error, 2 usage.
+    """
+    from gapless.local.accounting import rebuild_ledger, reconcile_once  # noqa: PLC0415
+    from gapless.local.choice import choose_sweep  # noqa: PLC0415
+    from gapless.wiring import open_home  # noqa: PLC0415
+
+    opened = open_home(home, state=state, create=False)
+    sweep_id = choose_sweep(opened.store, sweep)
+    if rebuild:
+        _tell_rebuild(rebuild_ledger(opened))
+    while True:
+        report = reconcile_once(opened, sweep_id, resubmit=resubmit, force=force)
+        status = int(report.exit_status)
+        if not watch or status != _IN_FLIGHT:
+            break
+        print_note(
+            f"{report.stored_runs:,} of {report.total:,} runs stored, "
+            f"{len(report.in_flight):,} in flight"
+        )
+        time.sleep(_WATCH_EVERY_S)
+    if json:
+        print_document(_document(report))
+    else:
+        _print_report(report)
+    raise typer.Exit(status)
+
+
+def resubmit(
+    sweep: OneSweepArgument,
+    home: HomeOption = None,
+    state: StateOption = None,
+    runs: Annotated[
+        str | None,
+        typer.Option("--runs", metavar="1,5-9", help="Which runs, by number.", show_default=False),
+    ] = None,
+    outcome: Annotated[
+        str | None,
+        typer.Option(
+            "--outcome",
+            metavar="failed,lost",
+            help="Which runs, by the outcome they have now.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Ask anew for runs that have a result already.
+
+    Their next result counts instead; the earlier one is kept.
+    """
+    from gapless.local.accounting import resubmit_runs  # noqa: PLC0415
+    from gapless.local.choice import choose_sweep  # noqa: PLC0415
+    from gapless.wiring import open_home  # noqa: PLC0415
+
+    if (runs is None) == (outcome is None):
+        raise typer.BadParameter("give either --runs or --outcome", param_hint="--runs, --outcome")
+    wanted: RunSet | list[Outcome]
+    wanted = _parse_runs(runs) if runs is not None else _parse_outcomes(outcome or "")
+    opened = open_home(home, state=state, create=False)
+    sweep_id = choose_sweep(opened.store, sweep)
+    report = resubmit_runs(opened, sweep_id, wanted)
+    if json:
+        print_document(
+            {
+                "sweep": report.sweep_id,
+                "epoch": report.epoch,
+                "raised": len(report.raised),
+                "unfinished": len(report.unfinished),
+                "runs_sent": report.runs_sent,
+                "jobs_sent": report.jobs_sent,
+                "jobs_pending": report.jobs_pending,
+                "refusals": list(report.refusals),
+            }
+        )
+    else:
+        _print_resubmit(report)
+    if report.jobs_pending:
+        print_note(f"{report.jobs_pending:,} jobs wait: the same command sends them")
+        raise typer.Exit(1)
+
+
+def _parse_runs(text: str) -> RunSet:
+    """Read run numbers such as 1,5-9 (both ends included)."""
+    from gapless.declaration.runset import RunSet  # noqa: PLC0415
+
+    found: list[tuple[int, int]] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise typer.BadParameter(
+                f"found {part.strip()!r}, expected run numbers such as 1,5-9", param_hint="--runs"
+            )
+        start, stop = int(match[1]), int(match[2] or match[1]) + 1
+        if stop <= start:
+            raise typer.BadParameter(f"{part.strip()} ends before it starts", param_hint="--runs")
+        found.append((start, stop))
+    return RunSet.from_ranges(found)
+
+
+def _parse_outcomes(text: str) -> list[Outcome]:
+    from gapless.results.outcome import Outcome  # noqa: PLC0415
+
+    labels = [each.label for each in Outcome]
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    for each in wanted:
+        if each not in labels:
+            raise typer.BadParameter(
+                f"found {each!r}, expected one of {', '.join(labels)}", param_hint="--outcome"
+            )
+    return [Outcome.of_label(each) for each in wanted]
+
+
+def _tell_rebuild(report: RebuildReport) -> None:
+    if report.set_aside is not None:
+        print_note(f"the damaged ledger was moved to {report.set_aside}")
+    if report.runs:
+        print_note(f"the ledger got receipts of {report.runs:,} runs from the home")
+    else:
+        print_note("the ledger lacked nothing")
+
+
+def _print_resubmit(report: ResubmitReport) -> None:
+    if report.epoch is None:
+        print_line(f"{report.sweep_id}: none of these runs has a result to ask anew for")
+    else:
+        print_line(
+            f"{report.sweep_id}: {len(report.raised):,} runs asked for anew (epoch {report.epoch})"
+        )
+    if report.runs_sent:
+        print_line(f"  {report.runs_sent:,} runs sent in {report.jobs_sent:,} jobs")
+    if report.unfinished:
+        print_note(
+            f"{len(report.unfinished):,} of them have no result yet: they are in flight, or gaps "
+            f"that `sweep reconcile {report.sweep_id} --resubmit` sends"
+        )
+
+
+def _document(report: ReconcileReport) -> dict[str, Any]:
+    return {
+        "sweep": report.sweep_id,
+        "state": report.state.value,
+        "complete": report.complete,
+        "total": report.total,
+        "submitted": report.submitted,
+        "stored": report.stored_runs,
+        "outcomes": {outcome.label: count for outcome, count in report.stored.items()},
+        "in_flight": len(report.in_flight),
+        "gaps": len(report.gaps),
+        "gap_ranges": _ranges(report.gaps),
+        "unsent": len(report.unsent),
+        "pending": len(report.pending),
+        "cancelled": len(report.cancelled),
+        "waiting": len(report.waiting),
+        "resubmitted": report.resubmitted,
+        "jobs_sent": report.jobs_sent,
+        "jobs_pending": report.jobs_pending,
+        "refusals": list(report.refusals),
+        "jobs_queued": report.jobs_queued,
+        "deliveries_queued": report.deliveries_queued,
+        "damaged_messages": list(report.damaged_messages),
+        "newer_messages": report.newer_messages,
+        "quarantined": report.quarantined,
+        "adopted_shards": list(report.adopted_shards),
+        "storage_problems": list(report.storage_problems),
+        "exit_status": int(report.exit_status),
+    }
+
+
+def _ranges(runs: RunSet) -> list[list[int]]:
+    found: list[list[int]] = []
+    for start, stop in runs.ranges():
+        if len(found) == 1000:
+            break
+        found.append([start, stop - 1])
+    return found
+
+
+def _print_report(report: ReconcileReport) -> None:
+    print_line(f"{report.sweep_id} ({report.state.value})")
+    rows = [
+        ("declared", report.total, ""),
+        ("submitted", report.submitted, ""),
+        ("stored", report.stored_runs, _by_outcome(report)),
+        ("in flight", len(report.in_flight), _queued(report)),
+        ("gaps", len(report.gaps), _listed(report.gaps)),
+    ]
+    for name, runs, meaning in (
+        ("not sent yet", report.unsent, "a submit ended before its end"),
+        ("not sent yet", report.pending, "recorded, refused by the queue so far"),
+        ("cancelled", report.cancelled, "get no result"),
+        ("waiting", report.waiting, "sent again before; --force does not wait"),
+    ):
+        if runs:
+            rows.append((name, len(runs), meaning))
+    if report.resubmitted:
+        rows.append(("sent again", report.resubmitted, f"in {report.jobs_sent:,} jobs"))
+    for name, count, note in rows:
+        print_line(f"  {name:<14}{count:>16,}  {note}".rstrip())
+    for problem in (*report.damaged_messages, *report.refusals, *report.storage_problems):
+        print_note(f"  note: {problem}")
+    if report.adopted_shards:
+        print_note(f"  note: {len(report.adopted_shards)} shards got the manifest they lacked")
+    if report.newer_messages:
+        print_note(f"  note: {report.newer_messages} messages are of a newer gapless: update this")
+    if report.quarantined:
+        print_note(f"  note: {report.quarantined} unreadable messages are in quarantine")
+    print_line(_verdict(report))
+
+
+def _by_outcome(report: ReconcileReport) -> str:
+    return ", ".join(f"{count:,} {each.label}" for each, count in report.stored.items() if count)
+
+
+def _queued(report: ReconcileReport) -> str:
+    if not report.jobs_queued and not report.deliveries_queued:
+        return ""
+    return f"in {report.jobs_queued:,} jobs and {report.deliveries_queued:,} deliveries"
+
+
+def _listed(runs: RunSet) -> str:
+    shown: list[str] = []
+    for start, stop in runs.ranges():
+        if len(shown) == _SHOWN_RANGES:
+            shown.append("…")
+            break
+        shown.append(str(start) if stop == start + 1 else f"{start}-{stop - 1}")
+    return ", ".join(shown)
+
+
+def _verdict(report: ReconcileReport) -> str:
+    if report.complete:
+        return "complete: every run has its result"
+    if report.cancelled:
+        return "cancelled: not complete, and nothing more will come"
+    if int(report.exit_status) == _IN_FLIGHT:
+        return "not complete: the rest is in flight (nodes and aggregators must run)"
+    return f"gaps: `sweep reconcile {report.sweep_id} --resubmit` sends them again"

@@ -1,0 +1,140 @@
+"""node, aggregate: the programs that work until they are stopped."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gapless.cli.options import (
+    GraceOption,
+    HomeOption,
+    ParentPipeOption,
+    StateOption,
+    SweepsArgument,
+    UntilCompleteOption,
+    WorkersOption,
+    duration_s,
+)
+from gapless.cli.parent import leave_with_parent
+
+if TYPE_CHECKING:
+    from gapless.wiring import Home
+
+__all__ = ["aggregate", "node"]
+
+_POLL_S = 5.0
+_POLL_UNDER_RUN_S = 0.25
+
+_IdleExitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--idle-exit",
+        parser=duration_s,
+        metavar="TIME",
+        help="End after so long without work, such as 10min.",
+        show_default=False,
+    ),
+]
+
+
+def node(
+    sweeps: SweepsArgument = None,
+    home: HomeOption = None,
+    state: StateOption = None,
+    workers: WorkersOption = None,
+    *,
+    until_complete: UntilCompleteOption = False,
+    idle_exit: _IdleExitOption = None,
+    grace: GraceOption = 30.0,
+    parent_pipe: ParentPipeOption = None,
+) -> None:
+    """Do the runs of the sweeps in this home, until stopped."""
+    leave_with_parent(parent_pipe)
+    _log_to_stderr()
+    from compute_node.agent import NodeSettings, run_node  # noqa: PLC0415
+    from gapless.wiring import clock, core_count, new_id, open_home, program_id  # noqa: PLC0415
+
+    opened = open_home(home, state=state, create=False)
+    ids = _sweep_ids(opened, sweeps, parent_pipe)
+    queues = opened.queues()
+    try:
+        status = run_node(
+            NodeSettings(
+                node_id=program_id("node"),
+                blobs=opened.blobs,
+                queues=queues,
+                sweep_ids=ids,
+                workers=workers or core_count(),
+                grace_s=grace,
+                idle_exit_s=idle_exit,
+                until_complete=until_complete,
+                work_folder=opened.node_work_folder,
+                lease_s=opened.record.lease_s,
+                control_s=_POLL_S if parent_pipe is None else _POLL_UNDER_RUN_S,
+                clock=clock,
+                new_id=new_id,
+            )
+        )
+    finally:
+        queues.close()
+    raise typer.Exit(status)
+
+
+def aggregate(
+    sweeps: SweepsArgument = None,
+    home: HomeOption = None,
+    state: StateOption = None,
+    *,
+    until_complete: UntilCompleteOption = False,
+    idle_exit: _IdleExitOption = None,
+    parent_pipe: ParentPipeOption = None,
+) -> None:
+    """Store the results that nodes deliver, until stopped."""
+    leave_with_parent(parent_pipe)
+    _log_to_stderr()
+    from aggregator.service import AggregatorSettings, run_aggregator  # noqa: PLC0415
+    from gapless.wiring import clock, open_home, program_id  # noqa: PLC0415
+
+    opened = open_home(home, state=state, create=False)
+    ids = _sweep_ids(opened, sweeps, parent_pipe)
+    queues = opened.queues()
+    try:
+        status = run_aggregator(
+            AggregatorSettings(
+                aggregator_id=program_id("aggregator"),
+                blobs=opened.blobs,
+                queues=queues,
+                sweep_ids=ids,
+                lease_s=opened.record.lease_s,
+                # Under `sweep run` a poll costs little and a sweep may appear at any moment.
+                poll_s=_POLL_S if parent_pipe is None else _POLL_UNDER_RUN_S,
+                until_complete=until_complete,
+                idle_exit_s=idle_exit,
+                clock=clock,
+                sweep_leftovers=opened.blobs.sweep_leftovers,
+            )
+        )
+    finally:
+        queues.close()
+    raise typer.Exit(status)
+
+
+def _sweep_ids(
+    home: Home, named: list[str] | None, parent_pipe: int | None
+) -> tuple[str, ...] | None:
+    # Under `sweep run` the ids are whole and may be of a sweep that is being submitted just now.
+    if parent_pipe is not None:
+        return tuple(named) if named else None
+    from gapless.local.choice import choose_sweeps  # noqa: PLC0415
+
+    chosen = choose_sweeps(home.store, named)
+    return None if chosen is None else tuple(chosen)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )

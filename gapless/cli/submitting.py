@@ -1,0 +1,279 @@
+"""run, submit: what takes a sweep file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gapless.cli.options import (
+    CodeChoice,
+    CodeOption,
+    ExtendOption,
+    FileArgument,
+    GraceOption,
+    HomeOption,
+    JobSizeOption,
+    JsonOption,
+    NewOption,
+    StateOption,
+    WorkersOption,
+)
+from gapless.cli.output import print_document, print_line, print_note
+
+if TYPE_CHECKING:
+    from gapless.local.plan import Plan
+    from gapless.local.running import RunSummary
+    from gapless.local.trial import Trial
+    from receipts.submit import SubmitReport
+
+__all__ = ["run", "submit"]
+
+_NOT_OK = 5
+_STOPPED = 130
+
+
+def run(  # noqa: PLR0913 - an argument is an option of the command
+    file: FileArgument,
+    home: HomeOption = None,
+    state: StateOption = None,
+    workers: WorkersOption = None,
+    code: CodeOption = None,
+    extend: ExtendOption = None,
+    *,
+    new: NewOption = False,
+    grace: GraceOption = 30.0,
+    json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Run a sweep on this machine until it is complete.
+
+    The same command continues a sweep that was stopped or killed.
+
+    Exit status: 0 all stored ok, 5 all stored but some not ok, 1 error, 2 usage, 130 stopped.
+    """
+    from gapless.local.progress import Silence, watcher_for_stderr  # noqa: PLC0415
+    from gapless.local.running import RunSettings, run_here  # noqa: PLC0415
+    from gapless.local.source import read_sweep  # noqa: PLC0415
+    from gapless.local.submission import Wish, prepare  # noqa: PLC0415
+    from gapless.wiring import core_count, open_home  # noqa: PLC0415
+
+    prepared = prepare(read_sweep(file), Wish(code=_which(code), extend=extend, new=new))
+    opened = open_home(home, state=state, create=True)
+    summary = run_here(
+        opened,
+        prepared,
+        settings=RunSettings(workers=workers or core_count(), grace_s=grace),
+        watcher=Silence() if quiet else watcher_for_stderr(),
+    )
+    if json:
+        print_document(_summary_document(summary, opened.folder))
+    else:
+        _print_summary(summary, opened.folder)
+    if not summary.complete:
+        print_note(f"the same command continues: sweep run {file}")
+        raise typer.Exit(_STOPPED)
+    if summary.not_ok:
+        if not json:
+            print_note(_advice(summary, file))
+        raise typer.Exit(_NOT_OK)
+
+
+def submit(  # noqa: PLR0913 - an argument is an option of the command
+    file: FileArgument,
+    home: HomeOption = None,
+    state: StateOption = None,
+    code: CodeOption = None,
+    extend: ExtendOption = None,
+    job_size: JobSizeOption = None,
+    *,
+    new: NewOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count points, runs and jobs; write nothing.")
+    ] = False,
+    test: Annotated[
+        int | None,
+        typer.Option(
+            "--test",
+            min=1,
+            metavar="N",
+            help="Do N runs here first, spread over the sweep; stop (status 5) if any fails.",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Submit a sweep: store it in the home, send its jobs. Safe to repeat."""
+    from gapless.local.source import read_sweep  # noqa: PLC0415
+
+    source = read_sweep(file)
+    if dry_run:
+        from gapless.local.plan import plan_submit  # noqa: PLC0415
+
+        plan = plan_submit(source.sweep, job_size=job_size)
+        if json:
+            print_document(_plan_document(plan))
+        else:
+            _print_plan(plan)
+        return
+    from gapless.local.submission import Wish, prepare, submit_prepared  # noqa: PLC0415
+    from gapless.wiring import open_home  # noqa: PLC0415
+
+    prepared = prepare(source, Wish(code=_which(code), extend=extend, new=new, job_size=job_size))
+    trial: Trial | None = None
+    if test is not None:
+        from gapless.local.trial import try_runs  # noqa: PLC0415
+
+        trial = try_runs(prepared, test)
+        _tell_trial(trial)
+        if not trial.passed:
+            if json:
+                print_document({"submitted": False, "trial": _trial_document(trial)})
+            print_note("nothing was submitted")
+            raise typer.Exit(_NOT_OK)
+    opened = open_home(home, state=state, create=True)
+    report = submit_prepared(opened, prepared)
+    if json:
+        print_document(_report_document(report, opened.folder, trial))
+    else:
+        _print_report(report)
+    for refusal in report.refusals:
+        print_note(f"refused by the queue: {refusal}")
+    if report.jobs_pending:
+        print_note(f"{report.jobs_pending:,} jobs wait: the same command sends them")
+        raise typer.Exit(1)
+
+
+def _which(code: CodeChoice | None) -> Literal["old", "new"] | None:
+    return None if code is None else code.value
+
+
+def _print_summary(summary: RunSummary, home: Path) -> None:
+    from gapless.local.progress import duration_text  # noqa: PLC0415
+
+    outcomes = ", ".join(f"{count:,} {label}" for label, count in summary.outcomes.items() if count)
+    stored = f"{summary.stored:,} of {summary.total:,} runs stored"
+    print_line(f"{summary.sweep_id}: {stored}{f' ({outcomes})' if outcomes else ''}")
+    took = f"  {duration_text(summary.elapsed_s)}, {summary.stored_here:,} runs stored"
+    if summary.stored_here:
+        took += f", {summary.stored_here / summary.elapsed_s:,.0f} runs/s"
+    print_line(took)
+    if summary.duplicates:
+        print_line(f"  {summary.duplicates:,} results came twice; every reader counts them once")
+    if summary.resent or summary.restarts:
+        print_line(
+            f"  {summary.resent:,} runs sent again, {summary.restarts} programs started again"
+        )
+    print_line(f"  home: {home}")
+    if summary.stored:
+        print_line(f"  read them: sweep results {summary.sweep_id}")
+
+
+def _advice(summary: RunSummary, file: Path) -> str:
+    bad = [label for label, count in summary.outcomes.items() if count and label != "ok"]
+    return (
+        f"{summary.not_ok:,} runs are not ok; after mending the code: "
+        f"sweep resubmit {summary.sweep_id} --outcome {','.join(bad)}, then "
+        f"sweep run {file} --code new"
+    )
+
+
+def _summary_document(summary: RunSummary, home: Path) -> dict[str, Any]:
+    return {
+        "sweep": summary.sweep_id,
+        "home": str(home),
+        "complete": summary.complete,
+        "total": summary.total,
+        "stored": summary.stored,
+        "outcomes": summary.outcomes,
+        "stored_here": summary.stored_here,
+        "duplicates": summary.duplicates,
+        "resent": summary.resent,
+        "restarts": summary.restarts,
+        "elapsed_s": round(summary.elapsed_s, 3),
+    }
+
+
+def _print_plan(plan: Plan) -> None:
+    about = "" if plan.exact else "about "
+    print_line(f"{plan.name}{f' ({plan.sweep_id})' if plan.sweep_id else ''}")
+    print_line(f"  points      {about}{plan.points:,}")
+    print_line(f"  replicates  {plan.replicates:,}")
+    print_line(f"  runs        {about}{plan.runs:,}")
+    print_line(f"  jobs        {about}{plan.jobs:,} of up to {plan.job_size:,} runs")
+    print_line(f"  requests    {about}{plan.requests:,} to a remote queue")
+    if plan.hours is not None:
+        print_line(f"  hours       {about}{plan.hours:,.3g} of one core")
+    for number, point in enumerate(plan.first_points):
+        shown = ", ".join(f"{name} = {value!r}" for name, value in point.items())
+        print_line(f"  point {number}     {shown}")
+    if plan.objection:
+        print_note(plan.objection)
+    print_note("nothing was written")
+
+
+def _plan_document(plan: Plan) -> dict[str, Any]:
+    return {
+        "name": plan.name,
+        "sweep": plan.sweep_id,
+        "points": plan.points,
+        "exact": plan.exact,
+        "replicates": plan.replicates,
+        "runs": plan.runs,
+        "jobs": plan.jobs,
+        "job_size": plan.job_size,
+        "requests": plan.requests,
+        "hours": plan.hours,
+        "first_points": list(plan.first_points),
+        "objection": plan.objection or None,
+    }
+
+
+def _tell_trial(trial: Trial) -> None:
+    for failure in trial.failures:
+        print_note(f"run {failure.run} ({failure.parameters}): {failure.outcome}")
+        print_note(failure.evidence)
+    good = len(trial.runs) - len(trial.failures)
+    print_note(f"trial: {good} of {len(trial.runs)} runs ok, {trial.mean_s:.3g} s a run")
+
+
+def _trial_document(trial: Trial) -> dict[str, Any]:
+    return {
+        "runs": list(trial.runs),
+        "mean_s": trial.mean_s,
+        "failures": [
+            {"run": each.run, "outcome": each.outcome, "evidence": each.evidence}
+            for each in trial.failures
+        ],
+    }
+
+
+def _print_report(report: SubmitReport) -> None:
+    print_line(report.sweep_id)
+    done = f"  {report.runs_sent:,} runs sent in {report.jobs_sent:,} jobs"
+    if report.earlier_runs:
+        done += f"; {report.earlier_runs:,} of {report.total:,} were submitted before"
+    print_line(done)
+    if report.extended_by:
+        print_line(f"  extended by {report.extended_by:,} runs")
+    if report.changed:
+        print_line(f"  changed: {', '.join(report.changed)}")
+
+
+def _report_document(report: SubmitReport, home: Path, trial: Trial | None) -> dict[str, Any]:
+    return {
+        "submitted": True,
+        "sweep": report.sweep_id,
+        "home": str(home),
+        "total": report.total,
+        "created": report.created,
+        "extended_by": report.extended_by,
+        "earlier_runs": report.earlier_runs,
+        "runs_sent": report.runs_sent,
+        "jobs_sent": report.jobs_sent,
+        "jobs_pending": report.jobs_pending,
+        "refusals": list(report.refusals),
+        "changed": list(report.changed),
+        "trial": None if trial is None else _trial_document(trial),
+    }

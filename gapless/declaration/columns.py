@@ -1,0 +1,134 @@
+"""Columns of plain values: typed arrays where all values are of one scalar type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gapless.declaration.canonical import INT_MAX, INT_MIN, canonical_json
+
+__all__ = ["Column", "Kind", "column_of", "first_rows", "gather", "joined_kind", "plain"]
+
+Kind = Literal["int", "float", "bool", "str", "json"]
+
+_DTYPES: dict[Kind, Any] = {
+    "int": np.int64,
+    "float": np.float64,
+    "bool": np.bool_,
+    "str": object,
+    "json": object,
+}
+_KINDS: dict[type, Kind] = {int: "int", float: "float", bool: "bool", str: "str"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Values of one parameter, shape (n,), and their kind.
+
+    `int` is int64, `float` float64, `bool` bool; `str` and `json` are object arrays of Python
+    values (`json`: none, lists, tables, or values of more than one type).
+    """
+
+    values: NDArray[Any]
+    kind: Kind
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def tolist(self) -> list[Any]:
+        """Give plain Python values."""
+        values: list[Any] = self.values.tolist()
+        return values
+
+    def take(self, rows: NDArray[np.int64]) -> Column:
+        """Give the values at `rows`, in that order."""
+        return Column(self.values.take(rows), self.kind)
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into plain Python: numpy scalars and arrays, tuples, `{"none": True}` (None).
+
+    Does not judge: `canonical_json` refuses what JSON lacks.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, Mapping):
+        if len(value) == 1 and value.get("none") is True:
+            return None
+        return {key: plain(each) for key, each in value.items()}
+    return value
+
+
+def column_of(values: Sequence[Any]) -> Column:
+    """Build from plain Python values; DeclarationError for what cannot be a value."""
+    types = set(map(type, values))
+    kind: Kind = _KINDS.get(types.pop(), "json") if len(types) == 1 else "json"
+    if kind == "int" and (min(values) < INT_MIN or max(values) > INT_MAX):
+        canonical_json(list(values))
+    array = _array(values, kind)
+    if kind in {"str", "json"} or (kind == "float" and not np.isfinite(array).all()):
+        canonical_json(list(values))
+    return Column(array, kind)
+
+
+def joined_kind(kinds: Sequence[Kind]) -> Kind:
+    """Give the kind of a column whose parts have these kinds."""
+    return kinds[0] if len(set(kinds)) == 1 else "json"
+
+
+def gather(count: int, kind: Kind, parts: Sequence[tuple[NDArray[Any] | slice, Column]]) -> Column:
+    """Put parts together: each is (the places its values take, its values)."""
+    if len(parts) == 1 and parts[0][1].kind == kind and isinstance(parts[0][0], slice):
+        return parts[0][1]
+    array = np.empty(count, dtype=_DTYPES[kind])
+    for places, column in parts:
+        if column.kind == kind:
+            array[places] = column.values
+        else:
+            array[places] = _array(column.tolist(), "json")
+    return Column(array, kind)
+
+
+def first_rows(columns: Sequence[Column]) -> NDArray[np.int64] | None:
+    """Give the rows to keep so that each row of values stands once, where it stood first.
+
+    None when all rows differ.
+    """
+    count = len(columns[0])
+    codes = np.zeros(count, dtype=np.int64)
+    distinct = 1
+    for column in columns:
+        own = _codes(column)
+        joint = codes * (int(own.max(initial=0)) + 1) + own
+        kept, first, codes = np.unique(joint, return_index=True, return_inverse=True)
+        distinct = len(kept)
+        if distinct == count:
+            return None
+    return np.sort(first).astype(np.int64) if distinct < count else None
+
+
+def _codes(column: Column) -> NDArray[np.int64]:
+    if column.kind in {"str", "json"}:
+        seen: dict[Any, int] = {}
+        keys: list[Any] = column.tolist()
+        if column.kind == "json":
+            keys = list(map(canonical_json, keys))
+        return np.fromiter(
+            (seen.setdefault(key, len(seen)) for key in keys), dtype=np.int64, count=len(keys)
+        )
+    bits = column.values
+    if column.kind == "float":
+        bits = bits.view(np.int64)
+    return np.unique(bits, return_inverse=True)[1].astype(np.int64)
+
+
+def _array(values: Sequence[Any], kind: Kind) -> NDArray[Any]:
+    if _DTYPES[kind] is not object:
+        return np.array(values, dtype=_DTYPES[kind])
+    return np.fromiter(values, dtype=object, count=len(values))

@@ -1,0 +1,97 @@
+"""Reconcile on this machine, making a lost ledger anew where that is what the caller wants."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from gapless.declaration.runset import RunSet
+from gapless.results.outcome import Outcome
+from gapless.wiring import Home, clock, new_id
+from queueing.errors import QueueUnavailable
+from receipts.errors import LedgerDamaged, LedgerLacksSweep, LedgerLost, LedgerUnavailable
+from receipts.rebuild import RebuildReport, open_and_rebuild
+from receipts.reconcile import ReconcileReport, reconcile
+from receipts.resubmit import ResubmitReport, resubmit
+
+__all__ = ["rebuild_ledger", "reconcile_and_resend", "reconcile_once", "resubmit_runs"]
+
+_log = logging.getLogger(__name__)
+
+
+def reconcile_once(
+    home: Home, sweep_id: str, *, resubmit: bool = False, force: bool = False
+) -> ReconcileReport:
+    """Compare ledger, queues and manifests; with `resubmit`, send again what is nowhere."""
+    ledger = home.ledger()
+    try:
+        queues = home.queues()
+        try:
+            return reconcile(
+                sweep_id,
+                ledger=ledger,
+                queues=queues,
+                store=home.store,
+                blobs=home.blobs,
+                clock=clock,
+                new_id=new_id,
+                resubmit=resubmit,
+                force=force,
+            )
+        finally:
+            queues.close()
+    finally:
+        ledger.close()
+
+
+def resubmit_runs(
+    home: Home, sweep_id: str, wanted: RunSet | Collection[Outcome]
+) -> ResubmitReport:
+    """Ask anew for these runs, or for those that have one of these outcomes now."""
+    ledger = home.ledger()
+    try:
+        queues = home.queues()
+        try:
+            return resubmit(
+                sweep_id,
+                wanted,
+                ledger=ledger,
+                queues=queues,
+                store=home.store,
+                blobs=home.blobs,
+                clock=clock,
+                new_id=new_id,
+            )
+        finally:
+            queues.close()
+    finally:
+        ledger.close()
+
+
+def rebuild_ledger(home: Home) -> RebuildReport:
+    """Give the ledger what the home says that it lacks; a damaged file is moved aside first."""
+    ledger, report = open_and_rebuild(
+        home.state_folder, store=home.store, clock=clock, new_id=new_id
+    )
+    ledger.close()
+    return report
+
+
+def reconcile_and_resend(home: Home, sweep_id: str) -> int:
+    """Send again what is nowhere, rebuilding a ledger that is lost; give how many runs were sent.
+
+    Queue or ledger that cannot be used for now: nothing is sent, the next call may.
+    """
+    try:
+        return reconcile_once(home, sweep_id, resubmit=True).resubmitted
+    except (LedgerLacksSweep, LedgerLost, LedgerDamaged) as error:
+        _log.warning("%s", error)
+    except (LedgerUnavailable, QueueUnavailable) as error:
+        _log.warning("%s", error)
+        return 0
+    try:
+        rebuild_ledger(home)
+        return reconcile_once(home, sweep_id, resubmit=True).resubmitted
+    except (LedgerLacksSweep, LedgerLost, LedgerUnavailable, QueueUnavailable) as error:
+        _log.warning("%s", error)
+        return 0

@@ -1,0 +1,96 @@
+"""The Python face: run, submit and open a sweep as the commands of the same names do.
+
+What loads SQLAlchemy is imported where it is used, so that opening results stays quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gapless.declaration.sweep import Sweep
+from gapless.local.choice import choose_sweep
+from gapless.results.reader import Results
+from gapless.wiring import core_count, open_home, read_home
+
+if TYPE_CHECKING:
+    from gapless.local.source import Source
+
+__all__ = ["open", "run", "submit"]
+
+
+def run(
+    sweep: Sweep | str | Path,
+    *,
+    home: str | Path | None = None,
+    state: str | Path | None = None,
+    workers: int | None = None,
+    code: Literal["old", "new"] | None = None,
+    new: bool = False,
+    extend: str | None = None,
+    progress: bool = True,
+) -> Results:
+    """Run a sweep (or a sweep file) on this machine until it is complete, and give its results.
+
+    `home`: a folder (None: GAPLESS_HOME, else ./sweeps); `state`: a local folder for queue and
+    ledger when the home is on a network file system; `workers`: processes (None: all cores);
+    `code`, `new`, `extend`: as the options of `sweep run`. Runs that are not ok are no error here:
+    see `Results.errors`. Safe to repeat: the same call continues. KeyboardInterrupt when a person
+    stopped it, after an orderly end.
+    """
+    from gapless.local.progress import Silence, watcher_for_stderr  # noqa: PLC0415
+    from gapless.local.running import RunSettings, run_here  # noqa: PLC0415
+    from gapless.local.submission import Wish, prepare  # noqa: PLC0415
+
+    prepared = prepare(_source(sweep), Wish(code=code, new=new, extend=extend))
+    opened = open_home(home, state=None if state is None else Path(state), create=True)
+    summary = run_here(
+        opened,
+        prepared,
+        settings=RunSettings(workers=workers or core_count()),
+        watcher=watcher_for_stderr() if progress else Silence(),
+    )
+    if not summary.complete:
+        raise KeyboardInterrupt
+    return Results(opened.blobs, summary.sweep_id)
+
+
+def submit(
+    sweep: Sweep | str | Path,
+    *,
+    home: str | Path | None = None,
+    state: str | Path | None = None,
+    job_size: int | None = None,
+    code: Literal["old", "new"] | None = None,
+    new: bool = False,
+    extend: str | None = None,
+) -> Results:
+    """Put a sweep (or a sweep file) into a home and its jobs into the queue; give its results.
+
+    The arguments are those of `run`; `job_size`: runs a job (None: from run_time, else from the
+    number of runs). Nodes and aggregators do the work: `Results.refresh` looks again. Safe to
+    repeat: only what was not sent yet is sent.
+    """
+    from gapless.local.submission import Wish, prepare, submit_prepared  # noqa: PLC0415
+
+    wish = Wish(code=code, new=new, extend=extend, job_size=job_size)
+    prepared = prepare(_source(sweep), wish)
+    opened = open_home(home, state=None if state is None else Path(state), create=True)
+    report = submit_prepared(opened, prepared)
+    return Results(opened.blobs, report.sweep_id)
+
+
+def open(home: str | Path | None = None, sweep: str | None = None) -> Results:  # noqa: A001
+    """Open the stored results of a sweep, complete or not.
+
+    `home`: a folder (None: GAPLESS_HOME, else ./sweeps); `sweep`: an id, a name or the beginning
+    of an id (None: the home's only sweep). Reads only.
+    """
+    opened = read_home(home)
+    return Results(opened.blobs, choose_sweep(opened.store, sweep))
+
+
+def _source(sweep: Sweep | str | Path) -> Source:
+    from gapless.local.source import Source, read_sweep  # noqa: PLC0415
+
+    return Source(sweep) if isinstance(sweep, Sweep) else read_sweep(Path(sweep))

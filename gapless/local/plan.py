@@ -1,0 +1,72 @@
+"""What a submit would do (--dry-run): counted, never written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gapless.declaration.errors import DeclarationError
+from gapless.declaration.sweep import Sweep
+from queueing.port import MAX_BATCH
+from receipts.jobs import job_size_for
+
+__all__ = ["Plan", "plan_submit"]
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The size of a submit. `exact` tells whether the points were counted, not estimated.
+
+    `requests` are those that a remote queue would take: a job is sent in a batch, received, and
+    deleted in a batch, and so is its delivery. `hours` are of one core, None without a run_time.
+    `sweep_id` is None where it is not known: points only estimated, or an `objection`, which says
+    why submit would refuse the sweep.
+    """
+
+    name: str
+    sweep_id: str | None
+    points: int
+    exact: bool
+    replicates: int
+    jobs: int
+    job_size: int
+    requests: int
+    hours: float | None
+    first_points: tuple[dict[str, Any], ...]
+    objection: str
+
+    @property
+    def runs(self) -> int:
+        """Points x replicates."""
+        return self.points * self.replicates
+
+
+def plan_submit(sweep: Sweep, *, job_size: int | None) -> Plan:
+    """Count what submitting a sweep makes; at once, whatever its size. DeclarationError."""
+    points, exact = sweep.space.estimate()
+    sweep_id, objection = None, ""
+    if exact:
+        try:
+            sweep_id = sweep.freeze().id
+        except DeclarationError as error:
+            objection = str(error)
+    runs = points * sweep.replicates
+    size = job_size or job_size_for(runs, run_time_s=sweep.run_time_s)
+    jobs = -(-runs // size)
+    # The points of an estimate are not known without walking through all candidates.
+    shown = min(_SHOWN, points) if exact else 0
+    return Plan(
+        name=sweep.name,
+        sweep_id=sweep_id,
+        points=points,
+        exact=exact,
+        replicates=sweep.replicates,
+        jobs=jobs,
+        job_size=size,
+        requests=2 * jobs + 4 * -(-jobs // MAX_BATCH),
+        hours=None if sweep.run_time_s is None else runs * sweep.run_time_s / 3600,
+        first_points=tuple(sweep.space[each] for each in range(shown)),
+        objection=objection,
+    )

@@ -1,0 +1,317 @@
+"""Run a sweep on this machine to its end: submit, a node, an aggregator, reconcile.
+
+The node and the aggregator are the very programs of `sweep node` and `sweep aggregate`. They start
+before the sweep is submitted, so that they are ready when its first job is there. This program only
+watches what is stored: it starts a program anew that ended, and when nothing more is stored it
+reconciles, which finds what a lost queue or ledger held and sends it again.
+
+Whatever dies here, this program too, costs repeated work at most: the same call goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+
+from gapless.declaration.control import ControlState
+from gapless.errors import GaplessError
+from gapless.local.accounting import reconcile_and_resend
+from gapless.local.programs import Program
+from gapless.local.progress import Moment, Watcher, duration_text
+from gapless.local.stopping import StopSignals
+from gapless.local.submission import Prepared, submit_prepared
+from gapless.results.coverage import Coverage, CoverageReader, counts, missing
+from gapless.results.outcome import Outcome
+from gapless.storage.errors import StorageUnavailable
+from gapless.wiring import Home
+
+__all__ = ["RunSettings", "RunSummary", "SweepHalted", "run_here"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.5
+_FIRST_LOOKS_EVERY_S = 0.05
+_FIRST_LOOKS_S = 3.0
+_STALL_S = 5.0
+_LONGEST_STALL_S = 120.0
+_STATE_EVERY_S = 2.0
+_LEAVE_S = 20.0
+
+
+class SweepHalted(GaplessError):
+    """The sweep was cancelled while it ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How to run: worker processes, and how long runs under way may take after a stop, seconds."""
+
+    workers: int
+    grace_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What came of it. `stored_here` counts the runs stored while this call watched."""
+
+    sweep_id: str
+    total: int
+    outcomes: dict[str, int]
+    stored_here: int
+    duplicates: int
+    elapsed_s: float
+    resent: int
+    restarts: int
+    complete: bool
+
+    @property
+    def stored(self) -> int:
+        """Runs with a final result."""
+        return sum(self.outcomes.values())
+
+    @property
+    def not_ok(self) -> int:
+        """Runs whose final result is not ok."""
+        return self.stored - self.outcomes[Outcome.OK.label]
+
+
+def run_here(
+    home: Home, prepared: Prepared, *, settings: RunSettings, watcher: Watcher
+) -> RunSummary:
+    """Run a prepared sweep until it is complete or a person stops it (SIGINT, SIGTERM).
+
+    ProgramFailed when node or aggregator end again and again, SweepHalted when it is cancelled.
+    Safe to repeat and to do twice at once.
+    """
+    started_s = time.monotonic()
+    with StopSignals() as stop, contextlib.ExitStack() as leaving:
+        sweep_id = prepared.sweep_id(home)
+        pair = _Pair(home, sweep_id, settings)
+        leaving.callback(watcher.close)
+        leaving.callback(pair.close)
+        pair.start()
+        submit_prepared(home, prepared)
+        watch = _Watch(home, sweep_id, watcher)
+        halted = _until_complete(pair, watch, stop)
+        if stop.count and not watch.complete:
+            _leave_in_order(pair, watch, stop, settings.grace_s)
+        else:
+            pair.ask_to_leave()
+            watch.settle()
+            pair.wait(_LEAVE_S)
+        watcher.close()
+        if halted:
+            raise SweepHalted(halted)
+    return watch.summary(elapsed_s=time.monotonic() - started_s, restarts=pair.restarts)
+
+
+def _until_complete(pair: _Pair, watch: _Watch, stop: StopSignals) -> str:
+    """Watch until the sweep is complete ("") or stopped ("") or halted (why)."""
+    started_s = time.monotonic()
+    while True:
+        watch.look()
+        if watch.complete or stop.count:
+            return ""
+        if pair.somebody_ended():
+            _revive_unless_done(pair, watch)
+        watch.look_at_state_now_and_then()
+        if watch.cancelled:
+            return f"sweep {watch.sweep_id} was cancelled; what was stored before stays"
+        watch.mend_if_stalled()
+        early = time.monotonic() - started_s < _FIRST_LOOKS_S
+        stop.wait(_FIRST_LOOKS_EVERY_S if early else _LOOK_EVERY_S)
+
+
+def _revive_unless_done(pair: _Pair, watch: _Watch) -> None:
+    """Start anew what ended, unless it ended because the sweep is complete or cancelled."""
+    watch.look()
+    watch.look_at_state()
+    if not watch.complete and not watch.cancelled:
+        pair.revive(watch.watcher)
+
+
+def _leave_in_order(pair: _Pair, watch: _Watch, stop: StopSignals, grace_s: float) -> None:
+    """End node, then aggregator, so that what the node still delivers is stored; or at once."""
+    heard = stop.count
+    watch.watcher.note(
+        f"stopping: runs under way may take up to {duration_text(grace_s)}; "
+        "once more (Ctrl-C) stops at once"
+    )
+    for program, patience_s in ((pair.node, grace_s + _LEAVE_S), (pair.aggregator, _LEAVE_S)):
+        program.ask_to_leave()
+        deadline_s = time.monotonic() + patience_s
+        while program.running and stop.count == heard and time.monotonic() < deadline_s:
+            program.wait(0.1)
+            watch.look()
+        # Killing loses nothing: jobs and deliveries come back when their holder is gone.
+        program.kill()
+    watch.look()
+
+
+class _Pair:
+    """The node and the aggregator of one sweep."""
+
+    def __init__(self, home: Home, sweep_id: str, settings: RunSettings) -> None:
+        where = ["--home", str(home.folder)]
+        if home.state_folder != home.folder:
+            where += ["--state", str(home.state_folder)]
+        self.node = Program(
+            "node",
+            [
+                *("node", sweep_id, *where, "--workers", str(settings.workers)),
+                *("--grace", f"{settings.grace_s}s"),
+            ],
+            log=home.logs_folder / f"{sweep_id}-node.log",
+        )
+        self.aggregator = Program(
+            "aggregator",
+            ["aggregate", sweep_id, *where, "--until-complete"],
+            log=home.logs_folder / f"{sweep_id}-aggregator.log",
+        )
+
+    @property
+    def restarts(self) -> int:
+        return self.node.restarts + self.aggregator.restarts
+
+    def start(self) -> None:
+        self.node.start()
+        self.aggregator.start()
+
+    def somebody_ended(self) -> bool:
+        return not (self.node.running and self.aggregator.running)
+
+    def revive(self, watcher: Watcher) -> None:
+        for program in (self.node, self.aggregator):
+            if not program.running and program.restart():
+                watcher.note(f"the {program.kind} ended by itself and was started again")
+
+    def ask_to_leave(self) -> None:
+        self.node.ask_to_leave()
+        self.aggregator.ask_to_leave()
+
+    def wait(self, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        for program in (self.node, self.aggregator):
+            program.wait(max(0.0, deadline_s - time.monotonic()))
+
+    def close(self) -> None:
+        self.node.close()
+        self.aggregator.close()
+
+
+@dataclass(slots=True)
+class _Stall:
+    """When something was last stored, and when to reconcile next."""
+
+    since_s: float = field(default_factory=time.monotonic)
+    patience_s: float = _STALL_S
+
+    def progress(self) -> None:
+        self.since_s = time.monotonic()
+        self.patience_s = _STALL_S
+
+    def due(self) -> bool:
+        return time.monotonic() - self.since_s >= self.patience_s
+
+    def looked(self) -> None:
+        self.since_s = time.monotonic()
+        self.patience_s = min(2 * self.patience_s, _LONGEST_STALL_S)
+
+
+class _Watch:
+    """What is stored of one sweep, and what to do when nothing more is."""
+
+    def __init__(self, home: Home, sweep_id: str, watcher: Watcher) -> None:
+        self.sweep_id = sweep_id
+        self.watcher = watcher
+        self.resent = 0
+        self._home = home
+        self._reader = CoverageReader(home.blobs, sweep_id)
+        self._declared = home.store.load(sweep_id).runs.all
+        self._coverage = Coverage()
+        self._outcomes = dict.fromkeys(Outcome, 0)
+        self._stored_before: int | None = None
+        self._stall = _Stall()
+        self._state = ControlState.RUNNING
+        self._next_state_s = 0.0
+        self.complete = False
+
+    @property
+    def stored(self) -> int:
+        return sum(self._outcomes.values())
+
+    def look(self) -> None:
+        """Read the new manifests and show how far the sweep is; storage away: look later."""
+        try:
+            coverage = self._reader.refresh()
+            asked = self._home.store.asked(self.sweep_id)
+        except StorageUnavailable as error:
+            _log.warning("%s", error)
+            return
+        before = self.stored
+        self._coverage = coverage
+        self._outcomes = counts(self._declared, asked, coverage)
+        self.complete = not missing(self._declared, asked, coverage)
+        if self._stored_before is None:
+            self._stored_before = before = self.stored
+        if self.stored != before:
+            self._stall.progress()
+        not_ok = self.stored - self._outcomes[Outcome.OK]
+        self.watcher.update(Moment(stored=self.stored, not_ok=not_ok, total=len(self._declared)))
+
+    @property
+    def cancelled(self) -> bool:
+        return self._state is ControlState.CANCELLED
+
+    def look_at_state_now_and_then(self) -> None:
+        if time.monotonic() >= self._next_state_s:
+            self.look_at_state()
+
+    def look_at_state(self) -> None:
+        """Look at the desired state; say when it changes."""
+        self._next_state_s = time.monotonic() + _STATE_EVERY_S
+        try:
+            state = self._home.store.control(self.sweep_id).state
+        except StorageUnavailable as error:
+            _log.warning("%s", error)
+            return
+        if state is not self._state and state is ControlState.PAUSED:
+            self.watcher.note(
+                f"{self.sweep_id} is paused: `sweep resume {self.sweep_id}` lets it go on"
+            )
+        self._state = state
+
+    def mend_if_stalled(self) -> None:
+        """Reconcile when nothing was stored for a while; every time later than before."""
+        if self._stall.due() and self._state is ControlState.RUNNING:
+            self.mend()
+            self._stall.looked()
+
+    def mend(self) -> None:
+        """Find what a lost queue, shard or ledger held and send it again."""
+        sent = reconcile_and_resend(self._home, self.sweep_id)
+        if sent:
+            self.resent += sent
+            self.watcher.note(f"{sent:,} runs were on no queue and not stored: sent again")
+
+    def settle(self) -> None:
+        """Close the account of a complete sweep: what the ledger still thinks is pending."""
+        self.mend()
+        self.look()
+
+    def summary(self, *, elapsed_s: float, restarts: int) -> RunSummary:
+        rows = sum(manifest.rows for manifest in self._reader.manifests.values())
+        once = sum(len(self._coverage.final(at_epoch=epoch)) for epoch in self._coverage.epochs)
+        return RunSummary(
+            sweep_id=self.sweep_id,
+            total=len(self._declared),
+            outcomes={outcome.label: count for outcome, count in self._outcomes.items()},
+            stored_here=self.stored - (self._stored_before or 0),
+            duplicates=rows - once,
+            elapsed_s=elapsed_s,
+            resent=self.resent,
+            restarts=restarts,
+            complete=self.complete,
+        )

@@ -1,0 +1,96 @@
+"""The folder of code that travels with a sweep: a zip that is the same on every machine.
+
+Entries are sorted and stored without compression (compressors differ by version), with one fixed
+time and the modes 0644 and 0755, so that the sha256 names the code and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapless.errors import UserMistake
+from gapless.storage.code_folder import CodeFile, code_files
+
+__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "BundleFiles", "pack"]
+
+MAX_BUNDLE_BYTES = 50_000_000
+"""The most a bundle may hold: it is fetched by every node."""
+
+_TIME = (1980, 1, 1, 0, 0, 0)
+_UNIX = 3
+
+
+class BundleFiles(Mapping[str, bytes]):
+    """The files of a bundle by their names (with slashes), read from it when asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._zip = zipfile.ZipFile(io.BytesIO(data))
+        self._names = tuple(self._zip.namelist())
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._zip.read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._zip.NameToInfo
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A packed folder: the zip, its sha256 (hexadecimal), and what is in it."""
+
+    sha256: str
+    data: bytes
+    files: BundleFiles
+
+
+def pack(folder: Path | str, *, without: Collection[Path] = ()) -> Bundle:
+    """Pack a folder, without what .gitignore and .gaplessignore name and the files `without`.
+
+    Never packed: homes, .git, virtual environments, __pycache__. UserMistake when the folder cannot
+    be packed (each reason a line) or holds more than MAX_BUNDLE_BYTES.
+    """
+    root = Path(folder)
+    left_out = {each.resolve() for each in without}
+    files = [each for each in code_files(root) if each.path.resolve() not in left_out]
+    _check_size(root, files)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            entry = zipfile.ZipInfo(file.name, _TIME)
+            entry.create_system = _UNIX
+            entry.external_attr = (0o100755 if file.executable else 0o100644) << 16
+            archive.writestr(entry, _content(file))
+    data = buffer.getvalue()
+    return Bundle(sha256=hashlib.sha256(data).hexdigest(), data=data, files=BundleFiles(data))
+
+
+def _check_size(root: Path, files: list[CodeFile]) -> None:
+    total = sum(file.size_bytes for file in files)
+    if total <= MAX_BUNDLE_BYTES:
+        return
+    largest = sorted(files, key=lambda file: (-file.size_bytes, file.name))[:5]
+    listed = "\n".join(f"  {file.size_bytes / 1e6:10,.1f} MB  {file.name}" for file in largest)
+    raise UserMistake(
+        f"the code folder {root} holds {total / 1e6:,.1f} MB, more than the "
+        f"{MAX_BUNDLE_BYTES / 1e6:.0f} MB that travel with a sweep; its largest files:\n{listed}\n"
+        "name what the runs do not need in .gaplessignore (written like .gitignore), or give a "
+        "smaller folder as `code`"
+    )
+
+
+def _content(file: CodeFile) -> bytes:
+    try:
+        return file.path.read_bytes()
+    except OSError as error:
+        raise UserMistake(f"{file.path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,135 @@
+"""Errors of the ledger and of submitting."""
+
+from __future__ import annotations
+
+from gapless.errors import GaplessError, UserMistake
+
+__all__ = [
+    "CodeChanged",
+    "ForeignLedger",
+    "LedgerDamaged",
+    "LedgerError",
+    "LedgerLacksSweep",
+    "LedgerLost",
+    "LedgerUnavailable",
+    "SweepCancelled",
+    "SweepChanged",
+    "TooManyRuns",
+    "UnsupportedLedger",
+    "UnsupportedTarget",
+]
+
+REBUILD = "sweep reconcile --rebuild"
+
+
+class LedgerError(GaplessError):
+    """The ledger cannot do what was asked."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger is busy, its disk is full or cannot be written: nothing was recorded."""
+
+
+class LedgerDamaged(LedgerError):
+    """The ledger's file is no usable database."""
+
+    def __init__(self, location: str, *, reason: str) -> None:
+        super().__init__(
+            f"the ledger {location} is damaged ({reason}); results are not affected: run "
+            f"`{REBUILD}`, which moves the damaged file aside and makes a new one from the home"
+        )
+        self.location = location
+
+
+class LedgerLost(LedgerError):
+    """The ledger's file was deleted or replaced while this program had it open."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(
+            f"the ledger {location} was deleted or replaced while in use; what this command wrote "
+            f"may be gone with it, results are not affected: run `{REBUILD}`"
+        )
+        self.location = location
+
+
+class LedgerLacksSweep(LedgerError):
+    """The home holds a sweep of which the ledger knows nothing: the ledger was lost."""
+
+    def __init__(self, sweep_id: str, *, location: str) -> None:
+        super().__init__(
+            f"the home holds sweep {sweep_id}, but the ledger {location} knows nothing of it: it "
+            f"was lost, or another ledger was used. Name the right one, or run `{REBUILD}`"
+        )
+        self.sweep_id = sweep_id
+
+
+class ForeignLedger(LedgerError, UserMistake):
+    """The database is of a version this program does not know, or of another program."""
+
+
+class UnsupportedLedger(LedgerError, UserMistake):
+    """The ledger's address names a database this version cannot use."""
+
+
+class SweepCancelled(UserMistake):
+    """A cancelled sweep was submitted or resubmitted."""
+
+    def __init__(self, sweep_id: str) -> None:
+        super().__init__(
+            f"sweep {sweep_id} was cancelled: `sweep resume {sweep_id}` takes it up again; to "
+            "start from nothing give it another name or another seed"
+        )
+        self.sweep_id = sweep_id
+
+
+class CodeChanged(UserMistake):
+    """The same sweep was submitted again with other code."""
+
+    def __init__(self, sweep_id: str, *, stored: str, found: str) -> None:
+        super().__init__(
+            f"the code of sweep {sweep_id} changed since it was submitted ({stored[:12]} then, "
+            f"{found[:12]} now): `--code old` goes on with the stored code, `--code new` uses the "
+            "new code for the runs that are still to do (every result names the code it came from)"
+        )
+        self.sweep_id = sweep_id
+
+
+class SweepChanged(UserMistake):
+    """Another sweep of the same name is in the home."""
+
+    def __init__(self, sweep_id: str, *, earlier_id: str, changed: tuple[str, ...]) -> None:
+        what = ", ".join(changed)
+        advice = "`--new` submits this one as a sweep of its own"
+        if set(changed) <= {"space", "replicates"}:
+            advice = (
+                f"`--extend {earlier_id}` adds to it the runs that it lacks, {advice} ({sweep_id})"
+            )
+        else:
+            advice = f"{advice} ({sweep_id}), or change it back, or give it another name"
+        super().__init__(
+            f"the home holds sweep {earlier_id} of this name with other {what}: {advice}"
+        )
+        self.sweep_id = sweep_id
+        self.earlier_id = earlier_id
+        self.changed = changed
+
+
+class TooManyRuns(UserMistake):
+    """A sweep of more runs than can be kept account of."""
+
+    def __init__(self, sweep_id: str, *, asked: int, most: int) -> None:
+        super().__init__(
+            f"sweep {sweep_id} asks for {asked:,} runs, the most is {most:,}: take coarser axes, a "
+            "`where`, fewer replicates or a sample of the space (`[space.sample]`); "
+            "`sweep submit --dry-run` counts at once"
+        )
+
+
+class UnsupportedTarget(UserMistake):
+    """A target this version cannot run."""
+
+    def __init__(self, sweep_id: str) -> None:
+        super().__init__(
+            f"sweep {sweep_id} names a command; this version runs Python functions only: name a "
+            'function = "module:name" that starts the command itself'
+        )

@@ -1,0 +1,62 @@
+"""When a gap may be sent again.
+
+Where the queues are seen at one instant, a run that is nowhere is nowhere: it may be sent at once.
+Where absence is a guess, a run waits after each send, twice as long each time, and no more than so
+many of its copies may be about. A wrong guess costs repeated work, never a wrong result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gapless.declaration.runset import RunSet
+from receipts.ledger import SentReceipt
+
+__all__ = ["EXACT_SNAPSHOT", "ResubmitPolicy"]
+
+_MOST_COPIES = 6
+"""As many as an explicit-state search of the protocol found about at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResubmitPolicy:
+    """Wait `first_wait_s` after a first send, then twice as long each time."""
+
+    first_wait_s: float
+    most_copies: int = _MOST_COPIES
+
+    @property
+    def needs_history(self) -> bool:
+        """Tell whether earlier sends matter."""
+        return self.first_wait_s > 0
+
+    def too_early(self, gaps: RunSet, history: Iterable[SentReceipt], *, now_s: float) -> RunSet:
+        """Give the gaps that must not be sent yet.
+
+        `history`: the receipts at the gaps' epoch whose messages may still be in the queue (its
+        creation is the one they name), oldest first. Costs O(receipts x most_copies).
+        """
+        if not self.needs_history:
+            return RunSet()
+        # sent[n]: the gaps sent at least n + 1 times so far; early: their last wait is not over.
+        sent = [RunSet() for _ in range(self.most_copies)]
+        early = RunSet()
+        for receipt in history:
+            again = receipt.runs & gaps
+            early = early - again
+            for copies in range(self.most_copies):
+                known = sent[copies]
+                sent[copies] = known | again
+                at_this_count = again - known
+                if now_s < receipt.sent_at_s + self.first_wait_s * 2**copies:
+                    early = early | at_this_count
+                again = again & known
+                if not again:
+                    break
+            early = early | again
+        return early | sent[-1]
+
+
+EXACT_SNAPSHOT = ResubmitPolicy(first_wait_s=0.0)
+"""For queues seen at one instant: no wait, and no copy can be about."""

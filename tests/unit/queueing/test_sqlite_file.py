@@ -1,0 +1,415 @@
+"""queue.db deleted, replaced, truncated or damaged under running programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from queueing.errors import QueueError, QueueUnavailable
+from queueing.port import Answer, AnswerStatus, Entry, Extension, Message, Replacement
+from queueing.sqlite import SqliteQueues
+from queueing.sqlite_library import load
+from tests.unit.queueing.queue_programs import SEND_UNTIL_TOLD, line, program, tell
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "queue.db"
+
+
+@pytest.fixture
+def queues(path: Path) -> Iterator[SqliteQueues]:
+    made = SqliteQueues(path)
+    yield made
+    made.close()
+
+
+def receive(queues: SqliteQueues) -> list[Message]:
+    return queues.receive(["jobs"], most=100, wait_s=0.0, lease_s=60.0)
+
+
+def bodies(queues: SqliteQueues) -> list[str]:
+    return [message.body for message in receive(queues)]
+
+
+def check_sound(path: Path) -> None:
+    connection = load().connect(str(path))
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    finally:
+        connection.close()
+
+
+def _delete(*suffixes: str) -> Callable[[Path], None]:
+    def delete(path: Path) -> None:
+        for suffix in suffixes:
+            Path(f"{path}{suffix}").unlink()
+
+    return delete
+
+
+def _truncate(suffix: str, share: float) -> Callable[[Path], None]:
+    def truncate(path: Path) -> None:
+        size = Path(f"{path}{suffix}").stat().st_size
+        os.truncate(f"{path}{suffix}", int(size * share))
+
+    return truncate
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(b"no database, only words\n" * 20)
+
+
+def _replace_by_garbage(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(os.urandom(100_000))
+
+
+def _replace_by_nothing(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def _replace_by_another_database(path: Path) -> None:
+    path.unlink()
+    connection = load().connect(str(path))
+    connection.execute("CREATE TABLE messages (x)")
+    connection.commit()
+    connection.close()
+
+
+def _replace_by_folder_moved_away(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+LOSSES = {
+    "deleted": _delete(""),
+    "deleted with wal": _delete("", "-wal"),
+    "deleted with shm": _delete("", "-shm"),
+    "deleted with wal and shm": _delete("", "-wal", "-shm"),
+    "wal deleted": _delete("-wal"),
+    "shm deleted": _delete("-shm"),
+    "wal and shm deleted": _delete("-wal", "-shm"),
+    "truncated to nothing": _truncate("", 0.0),
+    "truncated to a part": _truncate("", 0.4),
+    "wal truncated": _truncate("-wal", 0.0),
+    "overwritten": _overwrite,
+    "replaced by garbage": _replace_by_garbage,
+    "replaced by an empty file": _replace_by_nothing,
+    "replaced by another database": _replace_by_another_database,
+    "folder moved away": _replace_by_folder_moved_away,
+}
+
+
+@pytest.fixture(params=sorted(LOSSES))
+def lose(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    return LOSSES[request.param]
+
+
+def test_what_is_sent_after_a_loss_is_received_by_everybody(
+    path: Path, queues: SqliteQueues, lose: Callable[[Path], None]
+) -> None:
+    other = SqliteQueues(path)
+    queues.send("jobs", [Entry("lost")] * 50)
+    assert len(receive(other)) == 50
+    lose(path)
+    assert queues.send("jobs", [Entry("after")]) == [Answer()]
+    newcomer = SqliteQueues(path)
+    assert newcomer.heads(["jobs"]) == {"jobs": ["after"]}
+    assert bodies(other) == ["after"]
+    other.close()
+    newcomer.close()
+    check_sound(path)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda queues, lease: queues.create("jobs"),
+        lambda queues, lease: queues.send("jobs", []),
+        lambda queues, lease: queues.receive(["jobs"], most=1, wait_s=0.0, lease_s=60.0),
+        lambda queues, lease: queues.extend([Extension(lease, 60.0)]),
+        lambda queues, lease: queues.release([lease]),
+        lambda queues, lease: queues.delete([lease]),
+        lambda queues, lease: queues.replace(lease, [Replacement("rest")]),
+        lambda queues, lease: queues.facts("jobs"),
+        lambda queues, lease: queues.heads(["jobs"]),
+        lambda queues, lease: queues.drop("jobs"),
+    ],
+    ids=lambda verb: verb.__code__.co_names[0],
+)
+def test_every_verb_makes_a_lost_file_anew(
+    path: Path,
+    queues: SqliteQueues,
+    lose: Callable[[Path], None],
+    verb: Callable[[SqliteQueues, object], object],
+) -> None:
+    queues.send("jobs", [Entry("lost")])
+    lease = receive(queues)[0].lease
+    lose(path)
+    verb(queues, lease)
+    check_sound(path)
+    assert queues.heads(["jobs"]) == {"jobs": []}
+
+
+def test_a_lease_of_a_lost_file_is_lost(path: Path, queues: SqliteQueues) -> None:
+    queues.send("jobs", [Entry("lost")])
+    lease = receive(queues)[0].lease
+    path.unlink()
+    assert queues.extend([Extension(lease, 60.0)])[0].status is AnswerStatus.LEASE_LOST
+    given = queues.replace(lease, [Replacement("rest")])
+    assert given.answer.status is AnswerStatus.LEASE_LOST
+    assert queues.delete([lease])[0].ok
+    assert bodies(queues) == []
+
+
+def test_a_queue_made_anew_has_a_new_time_of_creation(path: Path) -> None:
+    now = [1_800_000_000.0]
+    queues = SqliteQueues(path, clock=lambda: now[0])
+    queues.create("jobs")
+    before = queues.facts("jobs").created_at_s
+    now[0] += 100.0
+    path.unlink()
+    assert queues.facts("jobs").created_at_s == before + 100.0
+    queues.close()
+
+
+@pytest.mark.parametrize("moment", [0, 1, 2])
+def test_a_file_lost_in_the_middle_of_a_verb_is_noticed_before_it_answers(
+    path: Path, lose: Callable[[Path], None], moment: int
+) -> None:
+    calls = [-1_000]
+
+    def clock() -> float:
+        # Every transaction reads the clock once, after it began and before it commits.
+        calls[0] += 1
+        if calls[0] == moment:
+            lose(path)
+        return 1_800_000_000.0
+
+    queues = SqliteQueues(path, clock=clock)
+    queues.send("jobs", [Entry("lost")] * 20)
+    calls[0] = -1
+    for number in range(3):
+        assert queues.send("jobs", [Entry(f"{number}")]) == [Answer()]
+    newcomer = SqliteQueues(path)
+    expected = [f"{number}" for number in range(moment, 3)]
+    assert newcomer.heads(["jobs"]) == {"jobs": expected}
+    newcomer.close()
+    queues.close()
+    check_sound(path)
+
+
+def test_a_receive_that_waits_while_the_file_is_lost_wakes_for_the_new_one(
+    path: Path, queues: SqliteQueues
+) -> None:
+    queues.create("jobs")
+    received: list[str] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        messages = queues.receive(["jobs"], most=1, wait_s=60.0, lease_s=60.0)
+        received.extend(message.body for message in messages)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert waiting.wait(30.0)
+    path.unlink()
+    queues.send("jobs", [Entry("new")])
+    thread.join(30.0)
+    assert not thread.is_alive()
+    assert received == ["new"]
+
+
+def test_left_over_wal_and_shm_of_a_deleted_file_do_not_get_into_the_new_one(path: Path) -> None:
+    first = SqliteQueues(path)
+    first.send("jobs", [Entry("lost")] * 10)
+    shutil.copy(f"{path}-wal", path.parent / "wal")
+    shutil.copy(f"{path}-shm", path.parent / "shm")
+    first.close()
+    path.unlink()
+    (path.parent / "wal").rename(f"{path}-wal")
+    (path.parent / "shm").rename(f"{path}-shm")
+    second = SqliteQueues(path)
+    assert second.heads(["jobs"]) == {"jobs": []}
+    second.close()
+    check_sound(path)
+
+
+def test_what_a_creator_left_that_died_is_no_obstacle(path: Path) -> None:
+    path.parent.mkdir()
+    for suffix in (".new", ".new-wal", ".new-shm", "-wal", "-shm"):
+        Path(f"{path}{suffix}").write_bytes(b"half")
+    queues = SqliteQueues(path)
+    assert queues.send("jobs", [Entry("a")]) == [Answer()]
+    queues.close()
+    check_sound(path)
+    assert not Path(f"{path}.new").exists()
+
+
+def test_a_damaged_file_is_kept_aside(path: Path, queues: SqliteQueues) -> None:
+    queues.send("jobs", [Entry("lost")])
+    _overwrite(path)
+    queues.send("jobs", [Entry("after")])
+    kept = [each for each in path.parent.glob("queue.db.damaged-*") if each.suffix != "-wal"]
+    assert any(each.read_bytes().startswith(b"no database") for each in kept)
+
+
+def test_damage_deep_in_the_file_is_noticed_when_it_is_met(path: Path) -> None:
+    first = SqliteQueues(path)
+    first.send("jobs", [Entry("x" * 500) for _ in range(500)])
+    first.close()
+    with path.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(b"\xff" * (path.stat().st_size - 20 * 4096))
+    second = SqliteQueues(path)
+    second.heads(["jobs"])
+    assert second.send("jobs", [Entry("after")]) == [Answer()]
+    assert "after" in bodies(second)
+    second.close()
+    check_sound(path)
+
+
+def test_a_file_of_a_newer_program_is_left_alone(path: Path, queues: SqliteQueues) -> None:
+    queues.send("jobs", [Entry("a")])
+    queues.close()
+    connection = load().connect(str(path))
+    connection.execute("PRAGMA user_version=2")
+    connection.close()
+    newcomer = SqliteQueues(path)
+    with pytest.raises(QueueError, match="update gapless"):
+        newcomer.send("jobs", [Entry("b")])
+    assert path.exists()
+    assert list(path.parent.glob("*.damaged-*")) == []
+
+
+def test_processes_go_on_while_their_file_is_lost_again_and_again(path: Path) -> None:
+    queues = SqliteQueues(path)
+    queues.create("jobs")
+    with ExitStack() as stack:
+        others = [stack.enter_context(program(SEND_UNTIL_TOLD, path)) for _ in range(3)]
+        assert [line(each) for each in others] == ["ready"] * 3
+        for number in range(12):
+            for _ in range(5):
+                assert queues.send("jobs", [Entry("mine")]) == [Answer()]
+            if number % 3 == 0:
+                path.unlink(missing_ok=True)
+            elif number % 3 == 1:
+                path.unlink(missing_ok=True)
+                Path(f"{path}-wal").unlink(missing_ok=True)
+            else:
+                os.truncate(path, 0)
+        for each in others:
+            tell(each)
+        assert all(int(line(each)) > 0 for each in others)
+        assert [each.wait(60) for each in others] == [0, 0, 0]
+    assert queues.send("jobs", [Entry("last")]) == [Answer()]
+    assert queues.heads(["jobs"])["jobs"][-1] == "last"
+    queues.close()
+    check_sound(path)
+
+
+# What the machine refuses
+
+
+def test_a_file_others_hold_too_long_is_unavailable_and_goes_on_later(path: Path) -> None:
+    queues = SqliteQueues(path, patience_s=0.05)
+    queues.create("jobs")
+    holder = load().connect(str(path), isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(QueueUnavailable, match="others held it"):
+        queues.send("jobs", [Entry("a")])
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert queues.send("jobs", [Entry("b")]) == [Answer()]
+    assert bodies(queues) == ["b"]
+    queues.close()
+
+
+def test_a_folder_that_cannot_be_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    queues = SqliteQueues(tmp_path / "file" / "queue.db")
+    with pytest.raises(QueueUnavailable, match="mend the folder"):
+        queues.send("jobs", [Entry("a")])
+
+
+_FILL = """
+import os, sys
+from pathlib import Path
+from queueing.errors import QueueUnavailable
+from queueing.port import Entry
+from queueing.sqlite import SqliteQueues
+folder = Path(sys.argv[1])
+queues = SqliteQueues(folder / "queue.db")
+filler = folder / "filler"
+sent = 0
+try:
+    while True:
+        sent += sum(answer.ok for answer in queues.send("jobs", [Entry("x" * 20_000)]))
+except QueueUnavailable as error:
+    print(error)
+assert sent > 10, sent
+messages = queues.receive(["jobs"], most=1, wait_s=0.0, lease_s=60.0) if sys.argv[2:] else []
+os.truncate(folder / "ballast", 0)
+assert queues.send("jobs", [Entry("room again")])[0].ok
+assert queues.facts("jobs").visible == sent + 1
+"""
+
+
+def test_a_full_disk_is_unavailable_and_nothing_is_lost_when_there_is_room_again(
+    tmp_path: Path,
+) -> None:
+    script = (
+        'mount -t tmpfs -o size=4m none "$1" && head -c 1500000 /dev/zero > "$1/ballast"'
+        ' && exec "$2" -c "$3" "$1"'
+    )
+    probe = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {tmp_path}"]
+    if shutil.which("unshare") is None or subprocess.run(probe, check=False).returncode:
+        pytest.skip("a file system of its own cannot be mounted here")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), sys.executable, _FILL],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the disk is full" in done.stdout
+
+
+_FORK = """
+import os, sys
+from pathlib import Path
+from queueing.port import Entry
+from queueing.sqlite import SqliteQueues
+path = Path(sys.argv[1])
+queues = SqliteQueues(path)
+queues.send("jobs", [Entry("before"), Entry("second")])
+mine = queues.receive(["jobs"], most=1, wait_s=0.0, lease_s=600.0)
+child = os.fork()
+if child == 0:
+    found = queues.receive(["jobs"], most=5, wait_s=0.0, lease_s=600.0)
+    assert [message.body for message in found] == ["second"], found
+    queues.send("jobs", [Entry("from the child")])
+    queues.delete([message.lease for message in found])
+    queues.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert queues.heads(["jobs"]) == {"jobs": ["before", "from the child"]}
+assert queues.facts("jobs").leased == 1
+queues.close()
+"""
+
+
+def test_a_forked_child_opens_the_file_anew_and_leaves_its_parents_leases(path: Path) -> None:
+    subprocess.run([sys.executable, "-c", _FORK, str(path)], check=True, timeout=60)
+    check_sound(path)

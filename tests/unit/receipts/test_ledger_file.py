@@ -1,0 +1,296 @@
+"""What becomes of a ledger's file: made, migrated, refused, lost, damaged."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from gapless.declaration.runset import RunSet
+from gapless.errors import UserMistake
+from queueing import sqlite_library
+from receipts import database, migrate, tables
+from receipts.errors import (
+    ForeignLedger,
+    LedgerDamaged,
+    LedgerLost,
+    LedgerUnavailable,
+    UnsupportedLedger,
+)
+from receipts.ledger import Ledger, NewReceipt, SweepRow, Why, open_ledger
+
+ROW = SweepRow(id="walk-01234567", digest="0" * 64, name="walk", submitted_at_s=7.5)
+
+
+def run_sql(path: Path, *statements: str) -> list[tuple[object, ...]]:
+    connection = sqlite_library.load().connect(str(path), isolation_level=None)
+    try:
+        return [row for each in statements for row in connection.execute(each).fetchall()]
+    finally:
+        connection.close()
+
+
+def remove_ledger(folder: Path) -> None:
+    for path in folder.glob("ledger.db*"):
+        path.unlink()
+
+
+def test_a_new_ledger_is_durable_and_in_wal_mode(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    assert run_sql(tmp_path / "ledger.db", "PRAGMA journal_mode") == [("wal",)]
+    opened = database.open_file(tmp_path / "ledger.db")
+    with opened.snapshot() as connection:
+        assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
+    opened.close()
+
+
+def test_what_is_recorded_is_there_after_opening_again(tmp_path: Path) -> None:
+    first = open_ledger(tmp_path)
+    first.record_sweep(ROW)
+    first.close()
+    second = open_ledger(tmp_path)
+    assert second.sweep(ROW.id) == ROW
+    second.close()
+
+
+def test_alembic_is_not_imported_for_a_ledger_of_this_version(tmp_path: Path) -> None:
+    script = (
+        "import sys; from receipts.ledger import open_ledger\n"
+        "for _ in range(2): open_ledger(sys.argv[1]).close()\n"
+        "print([name for name in sys.modules if name.startswith(('alembic', 'h5py'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_migrations_give_the_tables_of_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    run_sql(
+        path,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+    )
+    opened = database.open_file(path)
+    with opened.snapshot() as connection:
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == tables.HEAD
+        assert compare_metadata(context, tables.metadata) == []
+        inspector = sa.inspect(connection)
+        (unique,) = inspector.get_unique_constraints("receipts")
+        assert unique["column_names"] == ["sweep", "block", "generation"]
+    opened.close()
+
+
+@pytest.fixture
+def later_migrations(tmp_path: Path) -> Path:
+    """The shipped migrations and one more, as a later version would bring it."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrate.FOLDER, folder)
+    (folder / "versions" / "v0002_note.py").write_text(
+        "import sqlalchemy as sa\n"
+        "from alembic import op\n"
+        "revision = '0002'\n"
+        "down_revision = '0001'\n"
+        "def upgrade():\n"
+        "    op.add_column('sweeps', sa.Column('note', sa.String(9), server_default='none'))\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def test_an_older_ledger_is_migrated_and_keeps_its_rows(
+    tmp_path: Path, later_migrations: Path
+) -> None:
+    path = tmp_path / "ledger.db"
+    older = open_ledger(tmp_path)
+    older.record_sweep(ROW)
+    older.close()
+
+    database.open_file(path, head="0002", migrations=later_migrations).close()
+
+    assert run_sql(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert run_sql(path, "SELECT id, note FROM sweeps") == [(ROW.id, "none")]
+
+
+def test_a_migration_that_fails_leaves_the_older_version(
+    tmp_path: Path, later_migrations: Path
+) -> None:
+    path = tmp_path / "ledger.db"
+    open_ledger(tmp_path).close()
+    with (later_migrations / "versions" / "v0002_note.py").open("a", encoding="utf-8") as file:
+        file.write("    raise RuntimeError('died')\n")
+
+    with pytest.raises(RuntimeError, match="died"):
+        database.open_file(path, head="0002", migrations=later_migrations)
+
+    assert run_sql(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert "note" not in str(run_sql(path, "SELECT sql FROM sqlite_master"))
+
+
+def test_a_ledger_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    open_ledger(tmp_path).close()
+    run_sql(path, "UPDATE alembic_version SET version_num = '0099'")
+    before = path.read_bytes()
+    with pytest.raises(ForeignLedger, match=r"version '0099'.*Update gapless") as caught:
+        open_ledger(tmp_path)
+    assert isinstance(caught.value, UserMistake)
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    run_sql(tmp_path / "ledger.db", "CREATE TABLE songs (title TEXT)")
+    with pytest.raises(ForeignLedger, match=r"no ledger .*songs"):
+        open_ledger(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "location", ["postgresql+psycopg://host/ledger", "mysql://host/x", "s3://bucket/prefix"]
+)
+def test_databases_this_version_does_not_know_are_refused(location: str) -> None:
+    with pytest.raises(UnsupportedLedger, match="SQLite only"):
+        open_ledger(location)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_a_damaged_file_is_told_with_what_to_do(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ledger.db").write_bytes(content)
+    with pytest.raises(LedgerDamaged, match="sweep reconcile --rebuild"):
+        open_ledger(tmp_path)
+    assert (tmp_path / "ledger.db").read_bytes() == content
+
+
+def test_a_damaged_page_is_found_by_reading_all(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.write(
+        NewReceipt(
+            sweep=ROW.id,
+            epoch=0,
+            runs=RunSet.of(number),
+            job=f"j{number}",
+            why=Why.SUBMIT,
+            generation=0,
+            created_at_s=1.0,
+        )
+        for number in range(2000)
+    )
+    ledger.close()
+    path = tmp_path / "ledger.db"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4096] = b"\xff" * 4096
+    path.write_bytes(data)
+    opened = open_ledger(tmp_path)
+    with pytest.raises(LedgerDamaged):
+        opened.check_whole()
+    opened.close()
+
+
+def test_left_over_wal_files_do_not_trouble_a_new_ledger(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    (tmp_path / "ledger.db").unlink()
+    (tmp_path / "ledger.db-wal").write_bytes(b"left over" * 1000)
+    (tmp_path / "ledger.db-shm").write_bytes(b"\1" * 32768)
+    ledger = open_ledger(tmp_path)
+    ledger.record_sweep(ROW)
+    assert ledger.sweep(ROW.id) == ROW
+    ledger.close()
+
+
+def test_a_ledger_deleted_while_open_is_lost_not_written_into_nothing(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.record_sweep(ROW)
+    remove_ledger(tmp_path)
+    with pytest.raises(LedgerLost, match="sweep reconcile --rebuild"):
+        ledger.record_sweep(ROW)
+    with pytest.raises(LedgerLost):
+        ledger.sweep(ROW.id)
+    ledger.close()
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_a_ledger_deleted_within_a_transaction_is_lost_after_its_commit(tmp_path: Path) -> None:
+    opened = database.open_file(tmp_path / "ledger.db")
+
+    def write_while_the_file_goes() -> None:
+        with opened.transaction() as connection:
+            connection.execute(sa.text("DELETE FROM sweeps"))
+            remove_ledger(tmp_path)
+
+    with pytest.raises(LedgerLost):
+        write_while_the_file_goes()
+    opened.close()
+
+
+def test_a_ledger_replaced_while_open_is_lost(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    remove_ledger(tmp_path)
+    successor = open_ledger(tmp_path)
+    with pytest.raises(LedgerLost):
+        ledger.record_sweep(ROW)
+    ledger.close()
+    successor.record_sweep(ROW)
+    assert successor.sweep(ROW.id) == ROW
+    successor.close()
+
+
+def test_a_ledger_cut_short_while_open_is_damaged(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    with (tmp_path / "ledger.db").open("r+b") as file:
+        file.truncate(0)
+    with pytest.raises(LedgerDamaged):
+        ledger.record_sweep(ROW)
+    ledger.close()
+
+
+def test_two_programs_write_the_same_ledger(tmp_path: Path) -> None:
+    one, other = open_ledger(tmp_path), open_ledger(tmp_path)
+    one.record_sweep(ROW)
+    assert other.sweep(ROW.id) == ROW
+    one.close()
+    other.close()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(LedgerUnavailable, match="cannot write the lock"):
+        open_ledger(tmp_path / "file" / "home")
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_the_lock_of_a_sweep_keeps_others_out_until_it_is_given_back(
+    tmp_path: Path, kind: str
+) -> None:
+    one = open_ledger(tmp_path if kind == "file" else "sqlite://")
+    other: Ledger = open_ledger(tmp_path) if kind == "file" else one
+    order: list[str] = []
+    entered = threading.Event()
+
+    def second() -> None:
+        entered.set()
+        with other.lock(ROW.id):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with one.lock(ROW.id):
+        thread.start()
+        assert entered.wait(10)
+        with other.lock("another-sweep"):
+            order.append("another")
+        order.append("first")
+    thread.join(10)
+    assert not thread.is_alive()
+    assert order == ["another", "first", "second"]
+    one.close()
+    other.close()
