@@ -41,6 +41,8 @@ def main() -> None:
                     path = Path(folder) / "queue.db"
                     counts = _measure(path, kind, batch, arguments.seconds, processes)
                 _show(kind, batch, counts, arguments.seconds)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        _show_waiting(Path(folder) / "queue.db", arguments.seconds)
 
 
 def _measure(path: Path, kind: str, batch: int, seconds: float, processes: int) -> list[int]:
@@ -73,6 +75,11 @@ def _work(path: Path, kind: str, batch: int, seconds: float) -> None:
     queues.facts("jobs")
     print("ready", flush=True)
     sys.stdin.readline()
+    if kind == "tick":
+        for _ in range(batch):
+            time.sleep(seconds)
+            queues.send("jobs", [Entry(repr(time.time()))])
+        return
     entries = [Entry('{"runs": [[0, 10000]]}')] * batch
     done = 0
     stop_at = time.monotonic() + seconds
@@ -84,6 +91,32 @@ def _work(path: Path, kind: str, batch: int, seconds: float) -> None:
             done += sum(answer.ok for answer in queues.delete([each.lease for each in messages]))
     print(done)
     queues.close()
+
+
+def _show_waiting(path: Path, seconds: float) -> None:
+    queues = SqliteQueues(path)
+    used = time.process_time()
+    queues.receive(["jobs"], most=1, wait_s=seconds, lease_s=60.0)
+    used = (time.process_time() - used) / seconds
+    delays_s: list[float] = []
+    sender = subprocess.Popen(
+        [sys.executable, __file__, "--work", str(path), "tick", "30", "0.1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert sender.stdin is not None
+    sender.stdin.write("go\n")
+    sender.stdin.flush()
+    while len(delays_s) < 30:
+        for message in queues.receive(["jobs"], most=1, wait_s=30.0, lease_s=60.0):
+            delays_s.append(time.time() - float(message.body))
+            queues.delete([message.lease])
+    sender.communicate(timeout=60)
+    queues.close()
+    delays_s.sort()
+    print(f"waiting: {used:.2%} of a core;", end=" ")
+    print(f"wakes {delays_s[15] * 1e3:.0f} ms after a send (most {delays_s[-1] * 1e3:.0f} ms)")
 
 
 def _show(kind: str, batch: int, counts: list[int], seconds: float) -> None:

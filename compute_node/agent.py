@@ -171,6 +171,7 @@ class _Agent:
             queue.SimpleQueue()
         )
         self._exit: Exit | None = None
+        self._leases_end = False
 
     def run(self) -> int:
         """Turn until the state machine says to exit."""
@@ -276,9 +277,12 @@ class _Agent:
         self._pool.start(command.worker, begin, deployment.sweep)
 
     def _beat(self) -> None:
+        if self._leases_end:
+            return
         try:
             self._keeper.beat()
         except QueueError as error:
+            self._leases_end = True
             self.events.put(PartDied("lease keeper", str(error)))
 
     # The threads that wait ---------------------------------------------------------------------

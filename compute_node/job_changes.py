@@ -47,7 +47,7 @@ def held_again(job: JobInHand, lease: Lease, now: float) -> None:
     job.tries = 0
 
 
-def next_change(
+def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
     job: JobInHand,
     *,
     now: float,

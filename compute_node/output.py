@@ -7,10 +7,12 @@ the worker, the agent finds there what its last run printed, and nothing else.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 __all__ = ["HEAD_BYTES", "TAIL_BYTES", "Capture", "Output", "read_output"]
 
@@ -31,13 +33,34 @@ class Capture:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        # The stream of the start, kept: user code may put another in its place or close it.
-        self._streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
-        self.flush_stdout = self._streams[0].flush
+        self._number = os.fstat(fd).st_ino
+        # The streams of the start, kept: user code may put others in their place.
+        self.raw = _Raw(1)
+        self._stdout, self._stderr = _stream(self.raw), sys.stderr
+        sys.stdout = self._stdout
+        self.flush_stdout = self._stdout.flush
+
+    def restore(self) -> None:
+        """Give the next run a stdout and stderr again when user code closed them."""
+        for number in (1, 2):
+            if not self._is_ours(number):
+                os.dup2(self._fd, number)
+        if self._stdout.closed:
+            self.raw = _Raw(1)
+            self._stdout = sys.stdout = _stream(self.raw)
+            self.flush_stdout = self._stdout.flush
+        if self._stderr.closed:
+            self._stderr = sys.stderr = _stream(_Raw(2))
+
+    def _is_ours(self, number: int) -> bool:
+        try:
+            return os.fstat(number).st_ino == self._number
+        except OSError:
+            return False
 
     def take(self) -> Output:
         """Give what was printed since the last call, and empty the file."""
-        for stream in (*self._streams, sys.stdout, sys.stderr):
+        for stream in (self._stdout, self._stderr, sys.stdout, sys.stderr):
             # Closed or replaced by user code: what it wrote elsewhere is its own business.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -70,6 +93,26 @@ def _read(fd: int) -> Output:
     return Output(
         head=_text(os.pread(fd, HEAD_BYTES, 0)),
         tail=_text(os.pread(fd, TAIL_BYTES, size - TAIL_BYTES)),
+    )
+
+
+class _Raw(io.FileIO):
+    """A descriptor that notes when Python wrote to it: asking the kernel costs every run more."""
+
+    written = False
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w", closefd=False)
+
+    def write(self, data: Any, /) -> int:
+        self.written = True
+        return super().write(data)
+
+
+def _stream(raw: _Raw) -> TextIO:
+    # By lines: what a run printed before it killed its process is not lost in a buffer.
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
     )
 
 

@@ -47,6 +47,9 @@ __all__ = ["AgentPipe", "RunLoop"]
 _EMIT_AFTER_S = 0.25
 _EMIT_BEHIND_S = 1.0
 _EMIT_BYTES = 500_000
+_LOOK_AFTER_S = 2e-5
+"""How long what others than Python print (libraries, child processes) may go unnoticed: less than
+starting a process takes, more than a trivial run."""
 _READ_BYTES = 1 << 20
 
 
@@ -173,34 +176,36 @@ class RunLoop:
                 self._emit()
             write_frame(self._result_fd, ChunkDone(chunk=work.chunk, retries=tuple(retries)))
 
-    def _call_all(self, work: Work, retries: list[Attempt]) -> None:
+    def _call_all(  # noqa: C901, PLR0912, PLR0915 - one loop, unfolded: a call costs as much as it
+        self, work: Work, retries: list[Attempt]
+    ) -> None:
         """Call the function for every run: what stands in here costs every run."""
         numbers = RunSet.from_wire(work.runs).to_array()
-        columns = self._runs.parameters(numbers)
+        wants_run = self._function.wants_run
+        block = self._runs.block(numbers)
+        columns, seeds = block.parameters, block.seeds.tolist()
         names: tuple[str, ...] = tuple(columns)
         lists = [column.tolist() for column in columns.values()]
-        wants_run = self._function.wants_run
-        seeds = None
-        if self._function.wants_seed or wants_run:
-            seeds = self._runs.seeds(numbers).tolist()
-        if self._function.wants_seed and seeds is not None:
+        if self._function.wants_seed:
             names = (*names, "seed")
             lists.append(seeds)
         rows = zip(*lists, strict=True) if lists else repeat((), len(numbers))
         copied = self._fixed_mutable or any(column.kind == "json" for column in columns.values())
         plain = not (copied or wants_run)
         number_list = numbers.tolist()
-        replicates = self._runs.replicates(numbers).tolist() if wants_run else None
+        replicates = block.replicates.tolist()
 
         fixed, call, pipe, chunk = self._fixed, self._function.call, self._pipe, work.chunk
         page_numbers, page_times = self._numbers, self._times
         acquire, release = self._lock.acquire, self._lock.release
         monotonic, lseek, fd, current = time.monotonic, os.lseek, self._output_fd, os.SEEK_CUR
-        flush = self._capture.flush_stdout
+        flush, raw = self._capture.flush_stdout, self._capture.raw
+        looked_at, look_after = 0.0, _LOOK_AFTER_S
         done, emit_after = self._rows, _EMIT_AFTER_S
         wall = time.time() - monotonic()
         earlier = work.earlier
         attempt = 1
+        page_numbers[1] = attempt
         run: Run | None = None
 
         for index, (number, row) in enumerate(zip(number_list, rows, strict=True)):
@@ -208,31 +213,24 @@ class RunLoop:
                 return
             arguments = dict(zip(names, row, strict=True))
             if fixed:
-                arguments = {**fixed, **arguments}
+                arguments = fixed | arguments
+            if earlier:
+                attempt = 1 + sum(each.run == number for each in earlier)
+                page_numbers[1] = attempt
             if not plain:
                 if copied:
                     # A list that user code changes must not change for the runs after it.
                     arguments = copy.deepcopy(arguments)
-                if earlier:
-                    attempt = 1 + sum(each.run == number for each in earlier)
                 if wants_run:
-                    assert seeds is not None
-                    assert replicates is not None
-                    given = {**fixed, **dict(zip(names, row, strict=True))}
-                    if not self._function.wants_seed:
-                        given.pop("seed", None)
                     run = Run(
                         number=number,
                         replicate=replicates[index],
                         attempt=attempt,
                         seed=seeds[index],
-                        parameters={key: given[key] for key in given if key != "seed"},
+                        parameters={key: arguments[key] for key in arguments if key != "seed"},
                         folder=self._folder / str(number),
                     )
                     arguments["run"] = run
-            elif earlier:
-                attempt = 1 + sum(each.run == number for each in earlier)
-            page_numbers[1] = attempt
             started = monotonic()
             page_times[2] = started
             page_numbers[0] = number + 1
@@ -263,9 +261,13 @@ class RunLoop:
                 try:
                     flush()
                 except (ValueError, OSError):
-                    flush = _nothing
-                if lseek(fd, 0, current):
-                    self._capture.take()
+                    self._capture.restore()
+                    flush, raw = self._capture.flush_stdout, self._capture.raw
+                if raw.written or ended - looked_at > look_after:
+                    raw.written = False
+                    looked_at = ended
+                    if lseek(fd, 0, current):
+                        self._capture.take()
             page_numbers[0] = 0
             if run is not None:
                 clear_folder(run)
@@ -286,6 +288,7 @@ class RunLoop:
         retries: list[Attempt],
     ) -> None:
         output = self._capture.take()
+        self._capture.restore()
         name = exception_name(error)
         record = error_record(number, error, output)
         # The frames of user code hold its data: let go before the next run.
@@ -404,7 +407,3 @@ class RunLoop:
 def _named(value: Any) -> dict[str, Any]:
     """Give the values of what is no plain dict: a mapping's own names, else one value."""
     return dict(value) if isinstance(value, dict) else {"result": value}
-
-
-def _nothing() -> None:
-    """Stand in for the flush of a stream that user code closed."""

@@ -6,11 +6,12 @@ gapless` costs nothing; `gapless.zip` and `gapless.range` make spaces and are no
 
 from __future__ import annotations
 
-from functools import reduce
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # what type checkers take for true; importing typing takes milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from gapless.declaration.errors import DeclarationError
     from gapless.declaration.space import (
         Space,
@@ -100,7 +101,9 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'gapless' has no attribute {name!r}")
     module, path = _PLACES[name]
-    value = reduce(getattr, path.split("."), import_module(module))
+    value = import_module(module)
+    for part in path.split("."):
+        value = getattr(value, part)
     globals()[name] = value
     return value
 

@@ -188,6 +188,8 @@ def _claim_state(state_folder: Path, folder: Path) -> None:
     try:
         with mark.open("x", encoding="utf-8") as file:
             file.write(f"{folder}\n")
+        # Should it lie in a code folder, it is no code.
+        (state_folder / ".gaplessignore").write_text("*\n", encoding="utf-8")
     except FileExistsError:
         owner = mark.read_text(encoding="utf-8").strip()
         if owner not in {str(folder), ""}:

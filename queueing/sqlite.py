@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 # A waiting receive looks for a send this often: well under 50 ms, and under 1 % of a core.
 _TICK_LEAST_S = 0.010
-_TICK_MOST_S = 0.025
+_TICK_MOST_S = 0.020
 _OWNERS_S = 0.1
 """How often a waiting receive tries the locks of the owners of leases."""
 
@@ -151,15 +151,17 @@ class SqliteQueues:
         refusal = refusal_of_delay(delay_s)
         if refusal or not leases:
             return [_answer_to(refusal)] * len(leases)
-        return self._write(
-            lambda handle: verbs.release(handle, leases, delay_s=delay_s, now=self._clock())
-        )
+        answers: list[Answer] = []
+        for start in range(0, len(leases), _MOST_ENTRIES):
+            answers += self._release_batch(leases[start : start + _MOST_ENTRIES], delay_s)
+        return answers
 
     def delete(self, leases: Sequence[Lease]) -> list[Answer]:
         """Delete messages; OK also for an outdated lease, which deletes nothing."""
-        if not leases:
-            return []
-        return self._write(lambda handle: verbs.delete(handle, leases, now=self._clock()))
+        answers: list[Answer] = []
+        for start in range(0, len(leases), _MOST_ENTRIES):
+            answers += self._delete_batch(leases[start : start + _MOST_ENTRIES])
+        return answers
 
     def replace(self, lease: Lease, replacements: Sequence[Replacement]) -> ReplaceAnswer:
         """Put messages in a leased one's place, in one transaction: all of it or nothing.
@@ -227,6 +229,14 @@ class SqliteQueues:
             lambda handle: verbs.extend(handle, extensions, owner=owner, now=self._clock())
         )
 
+    def _release_batch(self, leases: Sequence[Lease], delay_s: float) -> list[Answer]:
+        return self._write(
+            lambda handle: verbs.release(handle, leases, delay_s=delay_s, now=self._clock())
+        )
+
+    def _delete_batch(self, leases: Sequence[Lease]) -> list[Answer]:
+        return self._write(lambda handle: verbs.delete(handle, leases, now=self._clock()))
+
     def _end_leases_of(self, owners: Sequence[str]) -> int:
         return self._write(lambda handle: verbs.end_leases_of(handle, owners))
 
@@ -276,7 +286,7 @@ class SqliteQueues:
             left_s = until - self._monotonic()
             if next_at is not None:
                 left_s = min(left_s, next_at - self._clock())
-            if left_s <= 0.0 or self._changes() != seen:
+            if left_s <= 0.0 or self._has_changed(seen):
                 return
             tick_s = random.uniform(_TICK_LEAST_S, _TICK_MOST_S)  # noqa: S311 - jitter
             self._sleep(min(left_s, tick_s))
@@ -284,6 +294,15 @@ class SqliteQueues:
     def _changes(self) -> tuple[int, int]:
         self._check_open()
         return self._sessions.changes()
+
+    def _has_changed(self, seen: tuple[int, int]) -> bool:
+        try:
+            return self._changes() != seen
+        except QueueError:
+            # Closed by another thread between two looks: the receive ends empty.
+            if self._closed:
+                return True
+            raise
 
     def _read(self, work: Callable[[Any], _T]) -> _T:
         self._check_open()

@@ -6,6 +6,7 @@ given; when the file was replaced or damaged it is done again on the new one.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
@@ -65,6 +66,7 @@ class Sessions:
         self._mutex = threading.Lock()
         self._by_thread: dict[int, tuple[threading.Thread, OpenFile]] = {}
         self._local = threading.local()
+        self._serials = itertools.count(1)
 
     def write(self, work: Callable[[Any], _T]) -> _T:
         """Run `work(connection)` in one BEGIN IMMEDIATE transaction; durable when this returns.
@@ -84,13 +86,13 @@ class Sessions:
         """
         opened = self._opened()
         if opened.state() is not FileState.INTACT:
-            return (id(opened), -1)
+            return (self._local.serial, -1)
         try:
             with opened.use:
-                return (id(opened), opened.changes())
+                return (self._local.serial, opened.changes())
         except load().DatabaseError:
             # Whatever it is, the next transaction meets it and says so.
-            return (id(opened), -1)
+            return (self._local.serial, -1)
 
     def close(self) -> None:
         """Close every connection of this process."""
@@ -162,6 +164,7 @@ class Sessions:
             with self._mutex:
                 self._by_thread[threading.get_ident()] = (threading.current_thread(), opened)
             self._local.opened = opened
+            self._local.serial = next(self._serials)
         return opened
 
     def _forget(self, opened: OpenFile) -> None:

@@ -181,9 +181,9 @@ def set_file_aside(path: Path, *, now_s: float) -> Path | None:
         while aside.exists():
             number += 1
             aside = path.with_name(f"{path.name}.damaged-{int(now_s)}-{number}")
-        # The log goes first: a crash in between leaves a database without its log, still damaged
-        # and still in place; the other order would leave a log that a new database might read.
-        for suffix in ("-wal", "-shm", ""):
+        # The database goes first: a crash after it leaves a log without a database, which whoever
+        # makes the next one removes.
+        for suffix in _SUFFIXES:
             part = path.with_name(path.name + suffix)
             if part.exists():
                 part.rename(aside.with_name(aside.name + suffix))

@@ -13,6 +13,8 @@ from receipts.ports import SnapshotQueues
 
 __all__ = ["InFlight", "look_in_flight"]
 
+_JOINED_AT_ONCE = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
@@ -45,7 +47,10 @@ def look_in_flight(sweep_id: str, queues: SnapshotQueues) -> InFlight:
                 newer += 1
                 continue
             for epoch, runs in found:
-                sets.setdefault(epoch, []).append(runs)
+                held = sets.setdefault(epoch, [])
+                held.append(runs)
+                if len(held) == _JOINED_AT_ONCE:
+                    held[:] = [RunSet.union(held)]
     return InFlight(
         runs={epoch: RunSet.union(each) for epoch, each in sets.items()},
         jobs=len(heads[jobs_queue]),

@@ -221,18 +221,18 @@ class Ledger:
         ]
 
     def mark_sent(self, ids: Sequence[int], *, queue_created_at_s: float, sent_at_s: float) -> None:
-        """Mark receipts as sent. Safe to repeat."""
+        """Mark receipts, at most some thousands, as sent. Safe to repeat."""
         if not ids:
             return
         statement = (
             sa.update(receipts)
-            .where(receipts.c.id == sa.bindparam("this"))
+            .where(receipts.c.id.in_(ids))
             .values(
                 state=State.SENT.value, queue_created_at_s=queue_created_at_s, sent_at_s=sent_at_s
             )
         )
         with self._database.transaction() as connection:
-            connection.execute(statement, [{"this": each} for each in ids])
+            connection.execute(statement)
 
     def count(self, sweep_id: str, state: State) -> int:
         """Count a sweep's receipts in a state."""

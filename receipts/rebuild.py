@@ -6,9 +6,10 @@ at every epoch it was asked for, which counts as sent. Reconcile then finds what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gapless.storage.errors import StorageError, StorageUnavailable
 from gapless.storage.sweeps import SweepStore
 from receipts.database import set_file_aside
 from receipts.declared import Declared, declared_in
@@ -27,6 +28,8 @@ class RebuildReport:
     """Every sweep of the home that the ledger did not know."""
     runs: int
     """Runs that got a receipt of state unknown, counted at each of their epochs."""
+    problems: tuple[str, ...] = ()
+    """Why sweeps were left out: what the home holds of them cannot be read."""
     set_aside: Path | None = None
     """Where the damaged file was moved."""
 
@@ -52,7 +55,7 @@ def open_and_rebuild(
     except BaseException:
         ledger.close()
         raise
-    return ledger, RebuildReport(sweeps=report.sweeps, runs=report.runs, set_aside=aside)
+    return ledger, replace(report, set_aside=aside)
 
 
 def _open_whole(location: str | Path) -> Ledger:
@@ -71,10 +74,19 @@ def rebuild(*, ledger: Ledger, store: SweepStore, clock: Clock, new_id: NewId) -
     A crash in between leaves some receipts lacking: the next rebuild, or reconcile, finds them.
     """
     found: list[str] = []
+    problems: list[str] = []
     runs = 0
     for sweep_id in store.ids():
         with ledger.lock(sweep_id):
-            declaration = store.declaration(sweep_id)
+            try:
+                declaration = store.declaration(sweep_id)
+                declared = declared_in(store, sweep_id)
+            except StorageUnavailable:
+                raise
+            except StorageError as error:
+                # One damaged sweep must not keep the others from being found.
+                problems.append(f"{sweep_id}: {error}")
+                continue
             if ledger.sweep(sweep_id) is None:
                 found.append(sweep_id)
                 ledger.record_sweep(
@@ -85,9 +97,8 @@ def rebuild(*, ledger: Ledger, store: SweepStore, clock: Clock, new_id: NewId) -
                         submitted_at_s=clock(),
                     )
                 )
-            declared = declared_in(store, sweep_id)
             runs += _write_unknown(declared, ledger=ledger, clock=clock, new_id=new_id)
-    return RebuildReport(sweeps=tuple(found), runs=runs)
+    return RebuildReport(sweeps=tuple(found), runs=runs, problems=tuple(problems))
 
 
 def _write_unknown(declared: Declared, *, ledger: Ledger, clock: Clock, new_id: NewId) -> int:

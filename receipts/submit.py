@@ -102,6 +102,8 @@ def submit(  # noqa: PLR0913 - each port by name: a simulator stops between any 
     when everything is recorded and waits.
     """
     _refuse_unfit(frozen)
+    if new and extend is not None:
+        raise UserMistake("a sweep is either new or extends another: give one of the two")
     sweep_id = frozen.declaration.id if extend is None else extend
     with ledger.lock(sweep_id):
         if extend is not None:
@@ -197,8 +199,19 @@ def _enter_again(
     changes = _control_changes(sweep_id, frozen, bundle, store=store, code=code)
     # Tells another declaration of the same id apart, and writes nothing else.
     store.store(frozen, None, 0.0)
+    _mend_objects(sweep_id, frozen, bundle, store)
     _set_control(sweep_id, changes, bundle, store)
     return _Entered(changed=tuple(changes))
+
+
+def _mend_objects(
+    sweep_id: str, frozen: FrozenSweep, bundle: CodeBundle | None, store: SweepStore
+) -> None:
+    """Put back what the home lost or holds damaged; who meets that is told to submit again."""
+    for data in frozen.objects.values():
+        store.put_object(data)
+    if bundle is not None and bundle.sha256 == store.control(sweep_id).code:
+        store.put_object(bundle.data)
 
 
 def _extend(

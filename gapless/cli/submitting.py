@@ -117,7 +117,12 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
         else:
             _print_plan(plan)
         return
-    from gapless.local.submission import Wish, prepare, submit_prepared  # noqa: PLC0415
+    from gapless.local.submission import (  # noqa: PLC0415
+        Wish,
+        keep_code_if_only_more,
+        prepare,
+        submit_prepared,
+    )
     from gapless.wiring import open_home  # noqa: PLC0415
 
     prepared = prepare(source, Wish(code=_which(code), extend=extend, new=new, job_size=job_size))
@@ -133,6 +138,9 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
             print_note("nothing was submitted")
             raise typer.Exit(_NOT_OK)
     opened = open_home(home, state=state, create=True)
+    prepared, note = keep_code_if_only_more(opened, prepared)
+    if note:
+        print_note(note)
     report = submit_prepared(opened, prepared)
     if json:
         print_document(_report_document(report, opened.folder, trial))

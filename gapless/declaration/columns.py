@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gapless.declaration.canonical import INT_MAX, INT_MIN, canonical_json
+from gapless.declaration.canonical import INT_MAX, INT_MIN, canonical_json, check_text
 
 __all__ = ["Column", "Kind", "column_of", "first_rows", "gather", "joined_kind", "plain"]
 
@@ -25,7 +25,7 @@ _DTYPES: dict[Kind, Any] = {
 _KINDS: dict[type, Kind] = {int: "int", float: "float", bool: "bool", str: "str"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """Values of one parameter, shape (n,), and their kind.
 
@@ -40,9 +40,9 @@ class Column:
         return len(self.values)
 
     def tolist(self) -> list[Any]:
-        """Give plain Python values."""
+        """Give plain Python values, lists and tables as copies: a run may change what it got."""
         values: list[Any] = self.values.tolist()
-        return values
+        return list(map(_copied, values)) if self.kind == "json" else values
 
     def take(self, rows: NDArray[np.int64]) -> Column:
         """Give the values at `rows`, in that order."""
@@ -72,7 +72,10 @@ def column_of(values: Sequence[Any]) -> Column:
     if kind == "int" and (min(values) < INT_MIN or max(values) > INT_MAX):
         canonical_json(list(values))
     array = _array(values, kind)
-    if kind in {"str", "json"} or (kind == "float" and not np.isfinite(array).all()):
+    if kind == "str":
+        for each in values:
+            check_text(each)
+    elif kind == "json" or (kind == "float" and not np.isfinite(array).all()):
         canonical_json(list(values))
     return Column(array, kind)
 
@@ -111,6 +114,14 @@ def first_rows(columns: Sequence[Column]) -> NDArray[np.int64] | None:
         if distinct == count:
             return None
     return np.sort(first).astype(np.int64) if distinct < count else None
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is list:
+        return list(map(_copied, value))
+    if type(value) is dict:
+        return {key: _copied(each) for key, each in value.items()}
+    return value
 
 
 def _codes(column: Column) -> NDArray[np.int64]:

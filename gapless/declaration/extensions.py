@@ -9,8 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap64
 
+from gapless.declaration.canonical import canonical_json
 from gapless.declaration.errors import DeclarationError
-from gapless.declaration.factors import Block, Fetch, Kept, Rows, add_kept, numbers_in_blocks
+from gapless.declaration.factors import (
+    Block,
+    Fetch,
+    Kept,
+    Rows,
+    add_kept,
+    add_numbers,
+    numbers_in_blocks,
+)
 from gapless.declaration.freezing import MAX_CANDIDATES
 from gapless.declaration.frozen import FrozenSpace
 from gapless.declaration.matching import Finder
@@ -73,12 +82,12 @@ def _missing(
     space: FrozenSpace, had: Sequence[tuple[Part, FrozenSpace]], replicates: int
 ) -> list[tuple[Ranges, FrozenSpace]]:
     """Give the replicates that are missing, and the points that miss just these."""
-    written = space.to_json()
+    written = canonical_json(space.to_json())
     every: Ranges = ((0, replicates),) if replicates > 0 else ()
     unlike: list[tuple[Part, FrozenSpace]] = []
     for part, other in had:
         # The same space, only repeated more often, is not walked, however large.
-        if part.space == written:
+        if canonical_json(part.space) == written:
             every = _without(every, part)
         else:
             unlike.append((part, other))
@@ -118,7 +127,7 @@ def _sorted_out(
             if block.kept is None:
                 add_kept(bits, candidates, chosen)
             else:
-                bits |= BitMap64(candidates[chosen].astype(np.uint64))
+                add_numbers(bits, candidates[chosen])
     return [
         (wanted, block if len(bits) == block.count else Block(block.factors, Kept.of(bits)))
         for wanted, bits in kept.items()

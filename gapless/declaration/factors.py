@@ -19,7 +19,18 @@ from gapless.declaration.canonical import canonical_json
 from gapless.declaration.columns import Column, column_of, first_rows
 from gapless.declaration.errors import DamagedMessage
 
-__all__ = ["Block", "Factor", "Fetch", "Kept", "Rows", "numbers_in_blocks", "strides"]
+__all__ = [
+    "Block",
+    "Factor",
+    "Fetch",
+    "Kept",
+    "Rows",
+    "add_kept",
+    "add_numbers",
+    "fetch_checked",
+    "numbers_in_blocks",
+    "strides",
+]
 
 Rows = NDArray[np.int64]
 Fetch = Callable[[str], bytes]
@@ -29,6 +40,7 @@ INLINE_BYTES = 64 * 1024
 
 _HELD = 1 << 24
 _BLOCK = 1 << 18
+_WINDOW = 1 << 22
 
 
 class Factor:
@@ -110,8 +122,17 @@ class Kept:
     def _held(self) -> NDArray[Any] | None:
         if self.count > _HELD:
             return None
-        numbers = np.asarray(self.bits.to_array(), dtype=np.uint64)
-        return numbers.astype(np.uint32) if int(self.bits.max()) < 2**32 else numbers
+        last = int(self.bits.max())
+        held = np.empty(self.count, dtype=np.uint32 if last < 2**32 else np.uint64)
+        filled = 0
+        # By windows: a whole array of 64-bit numbers beside this one would cost thrice its memory.
+        for start in range(0, last + 1, _WINDOW):
+            window = BitMap64()
+            window.add_range(start, start + _WINDOW)
+            numbers = np.asarray((self.bits & window).to_array(), dtype=np.uint64)
+            held[filled : filled + len(numbers)] = numbers
+            filled += len(numbers)
+        return held
 
     @cached_property
     def _written(self) -> bytes:
@@ -139,9 +160,10 @@ class Kept:
                 dtype=np.bool_,
                 count=len(candidates),
             )
-        places = np.searchsorted(held, candidates)
-        found = places < len(held)
-        found[found] = held[places[found]] == candidates[found]
+        found = candidates <= int(held[-1])
+        # In the array's own type: another one would copy all of it at each call.
+        sought = candidates[found].astype(held.dtype)
+        found[found] = held[np.searchsorted(held, sought)] == sought
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -246,9 +268,13 @@ def add_kept(bits: BitMap64, candidates: Rows, kept: NDArray[np.bool_]) -> None:
     if kept.all():
         bits.add_range(int(candidates[0]), int(candidates[-1]) + 1)
         return
-    chosen = candidates[kept].astype(np.uint64)
+    add_numbers(bits, candidates[kept])
+
+
+def add_numbers(bits: BitMap64, numbers: Rows) -> None:
+    """Add numbers to `bits`."""
     # An array.array is read as one piece of memory, a numpy array number by number.
-    bits |= BitMap64(array("Q", chosen.tobytes()))
+    bits |= BitMap64(array("Q", numbers.astype(np.uint64).tobytes()))
 
 
 def fetch_checked(fetch: Fetch, name: str) -> bytes:

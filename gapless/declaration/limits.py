@@ -38,7 +38,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"memory_bytes is {self.memory_bytes!r}, expected bytes above 0")
         if not _counts(self.attempts) or self.attempts > _MOST_ATTEMPTS:
             raise ValueError(f"attempts is {self.attempts!r}, expected 1 to {_MOST_ATTEMPTS}")
-        if isinstance(self.retry_on, str) or any(each not in RETRIABLE for each in self.retry_on):
+        retry_on: object = self.retry_on
+        if isinstance(retry_on, str) or any(each not in RETRIABLE for each in self.retry_on):
             raise ValueError(
                 f"retry_on is {self.retry_on!r}, expected some of {', '.join(RETRIABLE)}"
             )

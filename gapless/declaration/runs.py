@@ -151,7 +151,7 @@ class Runs:
     def _placed(self, numbers: Numbers) -> Iterator[_Placed]:
         asked = numbers.astype(np.int64)
         if asked.size and not 0 <= int(asked.min()) <= int(asked.max()) < self.total:
-            raise IndexError(f"run {int(asked.max())} of a sweep of {self.total:,} runs")
+            raise IndexError(f"run {int(numbers.max())} of a sweep of {self.total:,} runs")
         for places, number in _split(asked, self._ends):
             layout = self._segments[number]
             local = asked[places] - layout.segment.base

@@ -52,7 +52,8 @@ __all__ = [
     "uniform",
 ]
 
-_MAX_BLOCKS = 1_000
+_MAX_BLOCKS = 256
+"""The most blocks of a union: each is compared with all before it."""
 
 
 class Space:

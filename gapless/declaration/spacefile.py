@@ -230,10 +230,11 @@ class _Block:
             return [None]
         try:
             data = self._read(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             self._mistakes.add(
                 key,
-                found=f'"{path}", which cannot be read ({error.strerror or error})',
+                found=f'"{path}", which cannot be read ({reason})',
                 expected="a CSV file, its path relative to this file",
             )
             return [None]

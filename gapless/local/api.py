@@ -71,11 +71,17 @@ def submit(
     number of runs). Nodes and aggregators do the work: `Results.refresh` looks again. Safe to
     repeat: only what was not sent yet is sent.
     """
-    from gapless.local.submission import Wish, prepare, submit_prepared  # noqa: PLC0415
+    from gapless.local.submission import (  # noqa: PLC0415
+        Wish,
+        keep_code_if_only_more,
+        prepare,
+        submit_prepared,
+    )
 
     wish = Wish(code=code, new=new, extend=extend, job_size=job_size)
     prepared = prepare(_source(sweep), wish)
     opened = open_home(home, state=None if state is None else Path(state), create=True)
+    prepared, _ = keep_code_if_only_more(opened, prepared)
     report = submit_prepared(opened, prepared)
     return Results(opened.blobs, report.sweep_id)
 

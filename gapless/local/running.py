@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 
 from gapless.declaration.control import ControlState
 from gapless.errors import GaplessError
-from gapless.local.accounting import reconcile_and_resend
 from gapless.local.programs import Program
-from gapless.local.progress import Moment, Watcher, duration_text
+from gapless.local.progress import Moment, Silence, Watcher, duration_text
 from gapless.local.stopping import StopSignals
-from gapless.local.submission import Prepared, submit_prepared
+from gapless.local.submission import Prepared, keep_code_if_only_more, submit_prepared
 from gapless.results.coverage import Coverage, CoverageReader, counts, missing
 from gapless.results.outcome import Outcome
 from gapless.storage.errors import StorageUnavailable
@@ -91,9 +90,15 @@ def run_here(
         pair = _Pair(home, sweep_id, settings)
         leaving.callback(watcher.close)
         leaving.callback(pair.close)
-        pair.start()
+        prepared, note = keep_code_if_only_more(home, prepared)
+        if note:
+            watcher.note(note)
+        if not (home.store.exists(sweep_id) and _Watch(home, sweep_id, Silence()).complete_now()):
+            pair.start()
         submit_prepared(home, prepared)
         watch = _Watch(home, sweep_id, watcher)
+        if not watch.complete_now():
+            pair.start()
         halted = _until_complete(pair, watch, stop)
         if stop.count and not watch.complete:
             _leave_in_order(pair, watch, stop, settings.grace_s)
@@ -157,6 +162,7 @@ class _Pair:
         where = ["--home", str(home.folder)]
         if home.state_folder != home.folder:
             where += ["--state", str(home.state_folder)]
+        self._started = False
         self.node = Program(
             "node",
             [
@@ -176,8 +182,11 @@ class _Pair:
         return self.node.restarts + self.aggregator.restarts
 
     def start(self) -> None:
-        self.node.start()
-        self.aggregator.start()
+        """Start both; nothing when they were started before."""
+        if not self._started:
+            self._started = True
+            self.node.start()
+            self.aggregator.start()
 
     def somebody_ended(self) -> bool:
         return not (self.node.running and self.aggregator.running)
@@ -242,6 +251,11 @@ class _Watch:
     def stored(self) -> int:
         return sum(self._outcomes.values())
 
+    def complete_now(self) -> bool:
+        """Look, and tell whether every run has its final result."""
+        self.look()
+        return self.complete
+
     def look(self) -> None:
         """Read the new manifests and show how far the sweep is; storage away: look later."""
         try:
@@ -291,6 +305,8 @@ class _Watch:
 
     def mend(self) -> None:
         """Find what a lost queue, shard or ledger held and send it again."""
+        from gapless.local.accounting import reconcile_and_resend  # noqa: PLC0415
+
         sent = reconcile_and_resend(self._home, self.sweep_id)
         if sent:
             self.resent += sent

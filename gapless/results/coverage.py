@@ -155,7 +155,7 @@ class CoverageReader:
         self._blobs = blobs
         self._sweep_id = sweep_id
         self._seen: dict[str, tuple[Blob, Manifest | None]] = {}
-        self._counted: set[str] = set()
+        self._counted: dict[str, Manifest] = {}
         self._coverage = Coverage()
         self.manifests: dict[str, Manifest] = {}
         self.orphans: dict[str, Blob] = {}
@@ -177,12 +177,15 @@ class CoverageReader:
         for shard in replaced & self.problems.keys():
             # Compaction removes a shard and its manifest one after the other: the rows live on.
             del self.problems[shard]
-        if self._counted - sound.keys() - replaced:
+        if any(
+            sound.get(shard) is not manifest and shard not in replaced
+            for shard, manifest in self._counted.items()
+        ):
             self._coverage = Coverage()
-            self._counted = set()
-        for shard in sorted(sound.keys() - self._counted):
+            self._counted = {}
+        for shard in sorted(sound.keys() - self._counted.keys()):
             self._coverage.add(sound[shard])
-        self._counted |= sound.keys()
+            self._counted[shard] = sound[shard]
         self.manifests = {shard: sound[shard] for shard in sorted(sound.keys() - replaced)}
         self.orphans = {shard: blob for shard, blob in shards.items() if shard not in files}
         return self._coverage

@@ -12,6 +12,7 @@ from gapless.declaration.errors import DamagedMessage, NewerFormat
 from gapless.declaration.runset import RunSet
 from gapless.results.origin import Origin
 from gapless.results.outcome import Outcome
+from gapless.results.shard_seal import check_seal
 
 __all__ = ["Manifest", "decode_manifest", "encode_manifest", "manifest_of_shard"]
 
@@ -109,6 +110,7 @@ def manifest_of_shard(data: bytes, shard_id: str) -> Manifest:
     # Only a program that adopts a shard needs h5py; reconcile starts without it.
     from gapless.results.shard_reading import ShardFile  # noqa: PLC0415
 
+    check_seal(data, shard_id)
     with ShardFile(data, shard_id) as shard:
         rows = shard.rows()
         return Manifest(

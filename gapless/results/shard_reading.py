@@ -18,6 +18,7 @@ from gapless.results.origin import Origin
 from gapless.results.outcome import Outcome
 from gapless.results.shard_datasets import read_labels, read_texts, read_value
 from gapless.results.shard_rows import RowColumns, ShardRows
+from gapless.results.shard_seal import check_seal
 
 __all__ = ["ShardFile", "read_shard"]
 
@@ -30,7 +31,10 @@ _ERROR_TEXTS = (
 
 
 class ShardFile:
-    """An open shard: its parts are read when asked for. Close it, or use it in `with`."""
+    """An open shard: its parts are read when asked for. Close it, or use it in `with`.
+
+    The caller has checked the bytes, by the manifest's hash or the seal.
+    """
 
     def __init__(self, data: bytes, shard_id: str) -> None:
         self.shard_id = shard_id
@@ -174,7 +178,8 @@ class ShardFile:
 
 
 def read_shard(data: bytes) -> ShardRows:
-    """Read everything in a shard into memory."""
+    """Read everything in a shard into memory; its seal is checked first."""
+    check_seal(data, "(read from bytes)")
     with ShardFile(data, _name_inside(data)) as file:
         placed = file.errors()
         return ShardRows(

@@ -1,7 +1,8 @@
 """Write a shard: blocks of results and what their run numbers mean, as one HDF5 file in memory.
 
 HDF5's own flush is no commit (a killed writer leaves a file nobody can open), so the file is made
-whole in memory and handed to storage, which makes it durable at once or not at all.
+whole in memory, sealed (see `shard_seal`) and handed to storage, which makes it durable at once or
+not at all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gapless.results.shard_datasets import (
     write_value,
 )
 from gapless.results.shard_rows import Labels, RowColumns
+from gapless.results.shard_seal import sealed
 from gapless.results.storable import json_text
 from gapless.results.widening import join_columns
 
@@ -107,7 +109,7 @@ def encode_shard(
         _write_errors(file, blocks)
         _write_attempts(file, [attempt for block in blocks for attempt in block.attempts])
         file.flush()
-        data: bytes = file.id.get_file_image()
+        data = sealed(file.id.get_file_image())
     manifest = Manifest(
         sweep=sweep_id,
         shard=name,

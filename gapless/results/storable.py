@@ -18,9 +18,9 @@ __all__ = [
     "INT_TYPES",
     "MAX_NAME",
     "JsonText",
-    "array_dtype",
     "check_name",
     "holds_as_text",
+    "holds_dtype",
     "json_text",
     "storable",
 ]
@@ -112,7 +112,7 @@ def json_text(value: Any) -> JsonText:
         raise ValueRefused(str(error)) from error
 
 
-def array_dtype(dtype: np.dtype[Any]) -> bool:
+def holds_dtype(dtype: np.dtype[Any]) -> bool:
     """Tell whether arrays of this dtype can be stored."""
     return (
         dtype.kind in _ARRAY_KINDS
@@ -138,7 +138,7 @@ def _from_array(value: np.ndarray[Any, Any]) -> Any:
         raise ValueRefused("a masked array: use .filled(…) and, if you need it, record its mask")
     if value.dtype.kind == "U":
         return json_text(value.tolist())
-    if not array_dtype(value.dtype):
+    if not holds_dtype(value.dtype):
         raise ValueRefused(
             f"an array of dtype {value.dtype}: use booleans, integers, floats up to "
             "64 bits or complex numbers up to 128"
@@ -208,7 +208,7 @@ def _check_keys(value: Any, depth: int = 0) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray) and array_dtype(value.dtype):
+    if isinstance(value, np.ndarray) and holds_dtype(value.dtype):
         return value.tolist()
     if isinstance(value, np.generic):
         return _from_numpy_scalar(value)

@@ -31,25 +31,17 @@ _ARRAYS = frozenset((ColumnKind.ARRAY, ColumnKind.RAGGED))
 def join_columns(pieces: Sequence[tuple[int, ValueColumn | None]]) -> ValueColumn:
     """Put columns one after another: each piece is (rows, column, or None where it is missing)."""
     rows = sum(count for count, _ in pieces)
-    parts = [_Part(column) for _, column in pieces if column is not None]
-    parts = [part for part in parts if len(part.present)]
-    if not parts:
+    present = [_without_missing(column) for _, column in pieces if column is not None]
+    present = [column for column in present if len(column)]
+    if not present:
         return missing_column(rows)
-    joined = _join_present([part.present for part in parts])
+    joined = _join_present(present)
     valid = _join_masks(pieces)
     return joined if valid is None else spread(joined, valid)
 
 
-class _Part:
-    """A column without its missing rows."""
-
-    __slots__ = ("present",)
-
-    def __init__(self, column: ValueColumn) -> None:
-        if column.valid is None:
-            self.present = column
-        else:
-            self.present = column.take(np.flatnonzero(column.valid))
+def _without_missing(column: ValueColumn) -> ValueColumn:
+    return column if column.valid is None else column.take(np.flatnonzero(column.valid))
 
 
 def _join_masks(pieces: Sequence[tuple[int, ValueColumn | None]]) -> NDArray[np.bool_] | None:

@@ -11,13 +11,12 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from gapless.errors import UserMistake
+from gapless.storage.bundle_names import MARKER, travels
 
-__all__ = ["IGNORE_FILES", "MARKER", "CodeFile", "code_files", "travels"]
+__all__ = ["IGNORE_FILES", "CodeFile", "code_files"]
 
 IGNORE_FILES = (".gitignore", ".gaplessignore")
 """Read in every folder; of two that match, the deeper one decides, then .gaplessignore."""
-MARKER = ".gapless-bundle.json"
-"""The file by which an unpacked bundle is checked; no part of any bundle."""
 
 _NEVER = {".git", ".hg", ".svn", "__pycache__"}
 _HOME_FORMAT = b'"gapless.home/'
@@ -82,12 +81,12 @@ class _Walk:
     def _folder(
         self, folder: Path, name: str, rules: list[_Rules], inside: tuple[Path, ...]
     ) -> Iterator[CodeFile]:
-        rules = [*rules, *self._rules(folder, self._prefix + name)]
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             self.problems.append(f"{folder} cannot be read: {error.strerror}")
             return
+        rules = [*rules, *self._rules(folder, self._prefix + name)]
         for entry in entries:
             path = Path(entry.path)
             if self._left_out(path, entry.name):
@@ -122,16 +121,18 @@ class _Walk:
         if not stat.S_ISREG(status.st_mode):
             # Sockets, pipes and devices hold nothing that could travel.
             return
-        if not os.access(path, os.R_OK):
+        try:
+            path.open("rb").close()
+        except OSError as error:
             self.problems.append(
-                f"{path} cannot be read (no permission): allow it, or name it in .gaplessignore"
+                f"{path} cannot be read ({error.strerror}): allow it, or name it in .gaplessignore"
             )
             return
         executable = bool(status.st_mode & stat.S_IXUSR)
         yield CodeFile(name=name, path=path, size_bytes=status.st_size, executable=executable)
 
     def _left_out(self, path: Path, name: str) -> bool:
-        if name in _NEVER or name == MARKER or name.startswith(".#"):
+        if name in _NEVER or name == MARKER or name.startswith((".#", ".tmp-")):
             return True
         try:
             if (path / "pyvenv.cfg").is_file() or _is_home(path):
@@ -175,12 +176,6 @@ class _Walk:
                 yield _Rules(place, GitIgnoreSpec.from_lines(lines))
             except ValueError as error:
                 self.problems.append(f"{folder / name} has a pattern that cannot be read: {error}")
-
-
-def travels(name: str) -> bool:
-    """Tell whether one part of a path means the same file on every machine."""
-    drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
-    return name.isprintable() and "\\" not in name and name not in {"", ".", ".."} and not drive
 
 
 def _ignored(name: str, rules: list[_Rules]) -> bool:

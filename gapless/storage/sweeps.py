@@ -54,7 +54,7 @@ class SweepStore:
 
     def ids_named(self, name: str) -> list[str]:
         """List the sweeps that are called `name`: more than one after its space was changed."""
-        return [each for each in self.ids() if each.rpartition("-")[0] == name]
+        return [each for each in self.ids() if _name(each) == name]
 
     def exists(self, sweep_id: str) -> bool:
         """Tell whether the sweep was stored to the end."""
@@ -253,10 +253,15 @@ class SweepStore:
 
     def _no_such(self, sweep_id: str) -> UserMistake:
         known = self.ids()
-        close = difflib.get_close_matches(sweep_id, known, n=1, cutoff=0.5)
+        named = [each for each in known if _name(each) == _name(sweep_id)]
+        close = named or difflib.get_close_matches(sweep_id, known, n=1)
         if close:
             return UserMistake(f"there is no sweep {sweep_id!r} here; did you mean {close[0]}?")
         listed = ", ".join(known[:5]) + (", …" if len(known) > 5 else "")
         return UserMistake(
             f"there is no sweep {sweep_id!r} here; the home holds {listed or 'no sweep yet'}"
         )
+
+
+def _name(sweep_id: str) -> str:
+    return sweep_id.rpartition("-")[0]

@@ -58,7 +58,8 @@ def _mistakes(
         return
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)
+            # What Python thinks of the code is said when it runs.
+            warnings.simplefilter("ignore")
             tree = ast.parse(files[path], filename=path)
     except SyntaxError as error:
         yield f"{path}, line {error.lineno}: {error.msg}, expected Python"
@@ -67,7 +68,7 @@ def _mistakes(
         yield f"{path}: {error}, expected Python"
         return
     found = _bound(tree, target.name)
-    if found is None:
+    if found is None and not _may_have_any(tree):
         yield _no_function(tree, path, target)
     elif isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
         place = f"{path}, line {found.lineno}: {target.name}"
@@ -115,6 +116,10 @@ def _bound(tree: ast.Module, name: str) -> ast.AST | None:
         if name in _names_of(node):
             found = node
     return found
+
+
+def _may_have_any(tree: ast.Module) -> bool:
+    return _bound(tree, "*") is not None or _bound(tree, "__getattr__") is not None
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:

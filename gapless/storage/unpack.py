@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from gapless.storage.code_folder import MARKER, travels
+from gapless.storage.bundle_names import MARKER, travels
 from gapless.storage.errors import StorageError, StorageUnavailable
 
 __all__ = ["MAX_UNPACKED_BYTES", "unpack"]

@@ -37,8 +37,10 @@ class Programs:
     """The commands of one home, run as a person would in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.home = folder / "home"
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self.home = self.folder / "home"
+        self._logs_folder = folder
         self.environment = {
             **os.environ,
             "GAPLESS_HOME": str(self.home),
@@ -77,7 +79,7 @@ class Programs:
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         self._logs += 1
-        with (self.folder / f"program-{self._logs:03d}.log").open("wb") as log:
+        with (self._logs_folder / f"program-{self._logs:03d}.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -92,7 +94,10 @@ class Programs:
 
     def logs(self) -> str:
         """Everything the background programs have said (for a failing test)."""
-        found = [*sorted(self.folder.glob("program-*.log")), *sorted(self.home.rglob("*.log"))]
+        found = [
+            *sorted(self._logs_folder.glob("program-*.log")),
+            *sorted(self.home.rglob("*.log")),
+        ]
         return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in found)
 
     def processes(self, role: str) -> list[psutil.Process]:

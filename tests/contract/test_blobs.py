@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,13 @@ from gapless.storage.memory import MemoryBlobs
 
 BACKENDS: dict[str, Callable[[Path], Blobs]] = {
     "folder": lambda folder: FolderBlobs(folder / "home"),
-    "memory": lambda folder: MemoryBlobs(clock=time.time),  # noqa: ARG005
+    "memory": lambda folder: MemoryBlobs(clock=time.time),
 }
 
 
 @pytest.fixture(params=sorted(BACKENDS))
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blobs]:
-    yield BACKENDS[request.param](tmp_path)
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    return BACKENDS[request.param](tmp_path)
 
 
 def keys(blobs: Blobs, prefix: str = "") -> list[str]:

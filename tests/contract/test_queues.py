@@ -459,6 +459,20 @@ def test_a_late_holder_may_still_delete_what_nobody_else_has_received(
     assert receive(queues) == []
 
 
+def test_any_number_of_leases_is_given_back_or_deleted(queues: LocalQueues) -> None:
+    send(queues, *["a"] * 2_100)
+    messages: list[Message] = []
+    while found := receive(queues, most=700):
+        messages += found
+    leases = [message.lease for message in messages]
+    assert len(leases) == 2_100
+    assert [answer.ok for answer in queues.release(leases[:1_050])] == [True] * 1_050
+    assert queues.facts(JOBS).visible == 1_050
+    assert [answer.ok for answer in queues.delete(leases)] == [True] * 2_100
+    assert queues.facts(JOBS).leased == 0
+    assert queues.facts(JOBS).visible == 1_050
+
+
 # Replacing
 
 

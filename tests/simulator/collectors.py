@@ -60,7 +60,7 @@ class SimAggregator(Actor):
         """Begin a life."""
         world = self.world
         world.log(f"{self.name} starts")
-        self.main = Lane(self)
+        self.main = self.inbox = Lane(self)
         self.lanes = {name: Lane(self) for name in ("receive", "store", "answer", "renew")}
         policy = Policy(
             lease_s=self.lease_s, flush_rows=world.random.choice((5, 20, 500)), coverage_s=10.0
@@ -77,7 +77,7 @@ class SimAggregator(Actor):
         )
         self._tick_at = float("inf")
         self.tell(Ticked())
-        self._renew()
+        self.lanes["renew"].at(0.001, self._renew)
 
     def died(self) -> None:
         """Start again after a while."""
@@ -89,7 +89,7 @@ class SimAggregator(Actor):
 
     def tell(self, event: Event) -> None:
         """Let the state machine hear of an event soon."""
-        self.main.at(0.001, lambda: self._handle(event))
+        self.inbox.after_others(0.001, lambda: self._handle(event))
 
     def _handle(self, event: Event) -> None:
         self.renewals.beat()
@@ -143,7 +143,7 @@ class SimAggregator(Actor):
             for event in step():
                 self.tell(event)
 
-        self.lanes[lane].at(self.world.random.random() * most_s, act)
+        self.lanes[lane].after_others(self.world.random.random() * most_s, act)
 
     def _receive(self, command: ReceiveDeliveries) -> list[Event]:
         try:

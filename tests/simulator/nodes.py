@@ -41,6 +41,7 @@ from compute_node.events import (
     DrainAsked,
     Event,
     LeaseLost,
+    PreparationFailed,
     Progress,
     SweepPrepared,
     SweepsCompleted,
@@ -56,6 +57,7 @@ from compute_node.rules import NodeRules
 from compute_node.state import NodeState
 from compute_node.watches import CompletenessWatch, read_controls
 from gapless.declaration.messages import text_digest
+from gapless.declaration.runs import Runs
 from gapless.declaration.runset import RunSet
 from gapless.errors import GaplessError
 from gapless.results.block import ErrorRecord, encode_block
@@ -63,7 +65,7 @@ from gapless.results.block_builder import BlockBuilder
 from gapless.results.outcome import Outcome
 from gapless.storage.sweeps import SweepStore
 from queueing.leases import Renewals
-from tests.simulator.plan import Ending, Plan
+from tests.simulator.plan import Ending, Plan, value_of
 from tests.simulator.ports import FaultyBlobs, FaultyQueues
 from tests.simulator.world import Actor, Crash, Lane, World
 
@@ -108,10 +110,11 @@ class SimNode(Actor):
         """Begin a life."""
         world = self.world
         world.log(f"{self.name} starts")
-        self.main = Lane(self)
+        self.main = self.inbox = Lane(self)
         names = ("receive", "send", "send2", "change", "prepare", "control", "watch", "renew")
         self.lanes = {name: Lane(self) for name in names}
         self.workers: dict[int, _Worker] = {}
+        self.runs: dict[str, Runs] = {}
         rules = NodeRules(
             node=self.name,
             id_prefix=f"{self.name}-{world.new_id()}",
@@ -144,10 +147,10 @@ class SimNode(Actor):
         )
         self.files = SweepStore(self.blobs)
         self.completeness = CompletenessWatch(self.files, self.blobs)
-        self._renew()
-        self._read_controls()
-        self._watch_completeness()
-        self._tick()
+        self.lanes["renew"].at(0.001, self._renew)
+        self.lanes["control"].at(0.001, self._read_controls)
+        self.lanes["watch"].at(_COMPLETENESS_S, self._watch_completeness)
+        self.main.at(0.001, self._tick)
 
     def died(self) -> None:
         """Start again after a while."""
@@ -159,7 +162,7 @@ class SimNode(Actor):
 
     def tell(self, event: Event) -> None:
         """Let the state machine hear of an event soon."""
-        self.main.at(0.001, lambda: self._handle(event))
+        self.inbox.after_others(0.001, lambda: self._handle(event))
 
     def _handle(self, event: Event) -> None:
         self.renewals.beat()
@@ -222,17 +225,14 @@ class SimNode(Actor):
             for event in step():
                 self.tell(event)
 
-        self.lanes[lane].at(self.world.random.random() * most_s, act)
+        self.lanes[lane].after_others(self.world.random.random() * most_s, act)
 
     def _prepare(self, command: PrepareSweep) -> Event:
         try:
-            return SweepPrepared(
-                command.sweep, command.code, self.files.load(command.sweep).runs.total
-            )
+            self.runs[command.sweep] = self.files.load(command.sweep).runs
         except GaplessError as error:
-            from compute_node.events import PreparationFailed
-
             return PreparationFailed(command.sweep, str(error))
+        return SweepPrepared(command.sweep, command.code, self.runs[command.sweep].total)
 
     # What goes on by itself -----------------------------------------------------------------------
 
@@ -342,7 +342,7 @@ class SimNode(Actor):
                 attempt=worker.attempt,
                 started_s=worker.started_at,
                 duration_s=duration_s,
-                values={"y": self.plan.value(chunk.sweep, run)} if ok else {},
+                values={"y": value_of(self.runs[chunk.sweep].describe(run).seed)} if ok else {},
                 error=None if ok else ErrorRecord(run=run, kind="exception", type="ValueError"),
                 attempts=[attempt_record(each, node=self.name) for each in records],
             )

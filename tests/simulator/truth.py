@@ -22,6 +22,8 @@ from gapless.declaration.messages import decode_delivery, decode_job
 from gapless.declaration.runset import RunSet
 from gapless.results.manifest import Manifest, decode_manifest
 from gapless.storage import layout
+from gapless.storage.blobs import Blobs
+from gapless.storage.sweeps import SweepStore
 from tests.simulator.world import Violation
 
 __all__ = ["Held", "Truth", "mask_of"]
@@ -69,6 +71,14 @@ class SweepTruth:
         for each in self.manifests.values():
             _add(held, each)
         return held
+
+    def declared_by(self, blobs: Blobs, sweep_id: str) -> bool:
+        """Read how many runs the home declares; False while it holds no such sweep."""
+        store = SweepStore(blobs)
+        if not store.exists(sweep_id):
+            return False
+        self.declared = (1 << sum(each.count for each in store.segments(sweep_id))) - 1
+        return True
 
     def missing(self) -> Held:
         """Give the runs without a final result at their highest asked epoch."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable
 
 __all__ = ["Actor", "Crash", "Lane", "Violation", "World"]
@@ -34,7 +35,7 @@ class Actor:
         self.name = name
         self.life = 0
         self.frozen_until = 0.0
-        self.main = Lane(self)
+        self.main = self.inbox = Lane(self)
 
     def die(self) -> None:
         """End this life: what it planned and held in memory is gone."""
@@ -47,11 +48,12 @@ class Actor:
 
 
 class Lane:
-    """One thread of an actor: what is given to it is done in time's order, never two at once."""
+    """One thread of an actor: never does two things at once; what is queued is done in order."""
 
     def __init__(self, actor: Actor) -> None:
         self.actor = actor
         self.busy = False
+        self._queued: deque[tuple[float, Callable[[], None]]] = deque()
 
     def at(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something later in this life; a crash before that takes it away."""
@@ -62,6 +64,21 @@ class Lane:
                 self._act(action, life)
 
         self.actor.world.at(delay_s, act)
+
+    def after_others(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something once all that was queued before is done, and `delay_s` on top."""
+        self._queued.append((delay_s, action))
+        if len(self._queued) == 1:
+            self.at(delay_s, self._next)
+
+    def _next(self) -> None:
+        _, action = self._queued[0]
+        try:
+            action()
+        finally:
+            self._queued.popleft()
+            if self._queued:
+                self.at(self._queued[0][0], self._next)
 
     def _act(self, action: Callable[[], None], life: int) -> None:
         world = self.actor.world

@@ -7,7 +7,6 @@ from collections import Counter
 
 import pytest
 
-from compute_node.attempts import Attempt
 from compute_node.commands import (
     AssignChunk,
     Chunk,
@@ -199,7 +198,7 @@ class World:
             )
         )
 
-    def perform(self, command: object) -> None:
+    def perform(self, command: object) -> None:  # noqa: C901, PLR0912 - one case a command
         match command:
             case ReceiveJobs(most=most):
                 if self.unlucky():

@@ -186,6 +186,26 @@ def test_an_extension_by_nothing_new_is_none() -> None:
     assert sweep.extend(Space.grid(n=[1, 2, 3]), 3) is None
 
 
+def test_an_extension_tells_equal_numbers_of_two_types_apart() -> None:
+    sweep = Sweep(Space.grid(n=[1, 2]), replicates=2)
+    added = sweep.extend(Space.grid(n=[1.0, 2.0]), 2)
+    assert added is not None
+    assert added.count == 4
+    assert sweep.runs.kinds == {"n": "json"}
+    values = sweep.runs.parameters(np.arange(8, dtype=np.uint64))["n"].tolist()
+    assert sorted(map(repr, values)) == sorted(["1", "2", "1.0", "2.0"] * 2)
+
+
+def test_a_run_that_changes_its_values_changes_no_other_run() -> None:
+    runs = Sweep(Space.grid(w=[[1, [2]], {"k": [3]}]), replicates=2, order="declared").runs
+    numbers = np.arange(4, dtype=np.uint64)
+    first, _, third, _ = runs.parameters(numbers)["w"].tolist()
+    first[1].append("changed")
+    third["k"].append("changed")
+    assert runs.parameters(numbers)["w"].tolist() == [[1, [2]]] * 2 + [{"k": [3]}] * 2
+    assert runs.describe(0).parameters == {"w": [1, [2]]}
+
+
 def test_more_replicates_of_a_huge_space_are_added_without_walking_it() -> None:
     space = Space.grid({name: range_(1_000) for name in "abcd"})
     sweep = Sweep(space, replicates=2)

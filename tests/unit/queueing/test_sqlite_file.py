@@ -86,7 +86,7 @@ def _replace_by_another_database(path: Path) -> None:
     connection.close()
 
 
-def _replace_by_folder_moved_away(path: Path) -> None:
+def _move_folder_away(path: Path) -> None:
     path.parent.rename(path.parent.with_name("elsewhere"))
 
 
@@ -105,7 +105,7 @@ LOSSES = {
     "replaced by garbage": _replace_by_garbage,
     "replaced by an empty file": _replace_by_nothing,
     "replaced by another database": _replace_by_another_database,
-    "folder moved away": _replace_by_folder_moved_away,
+    "folder moved away": _move_folder_away,
 }
 
 
@@ -206,6 +206,78 @@ def test_a_file_lost_in_the_middle_of_a_verb_is_noticed_before_it_answers(
     newcomer.close()
     queues.close()
     check_sound(path)
+
+
+@pytest.mark.parametrize("kind", ["deleted", "deleted with wal and shm", "replaced by garbage"])
+def test_a_file_lost_during_the_commit_is_noticed_before_success_is_reported(
+    path: Path, queues: SqliteQueues, kind: str
+) -> None:
+    queues.create("jobs")
+    losses = [LOSSES[kind]]
+
+    def lose_at_commit(statement: str) -> None:
+        if statement == "COMMIT" and losses:
+            losses.pop()(path)
+
+    queues._sessions._opened().handle.set_trace_callback(lose_at_commit)
+    assert queues.send("jobs", [Entry("a")]) == [Answer()]
+    assert losses == []
+    newcomer = SqliteQueues(path)
+    assert newcomer.heads(["jobs"]) == {"jobs": ["a"]}
+    newcomer.close()
+
+
+def _error(code: int) -> Exception:
+    error: Exception = load().OperationalError("disk I/O error")
+    error.sqlite_errorcode = code  # type: ignore[attr-defined]
+    return error
+
+
+def test_a_passing_error_costs_a_sound_file_nothing(path: Path, queues: SqliteQueues) -> None:
+    queues.send("jobs", [Entry("kept")])
+    errors = [_error(10)]
+
+    def work(handle: object) -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    assert queues._sessions.write(work) == "done"
+    assert queues.heads(["jobs"]) == {"jobs": ["kept"]}
+    assert list(path.parent.glob("*.damaged-*")) == []
+
+
+def test_a_file_whose_fsync_failed_is_never_written_again(path: Path, queues: SqliteQueues) -> None:
+    queues.send("jobs", [Entry("in doubt")])
+    errors = [_error(1034)]
+
+    def work(handle: object) -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    assert queues._sessions.write(work) == "done"
+    assert queues.heads(["jobs"]) == {"jobs": []}
+    assert list(path.parent.glob("*.damaged-*")) != []
+
+
+def test_trouble_with_an_old_file_does_not_harm_the_one_others_made_meanwhile(
+    path: Path, queues: SqliteQueues
+) -> None:
+    queues.create("jobs")
+    other = SqliteQueues(path)
+    errors = [_error(1034)]
+
+    def work(handle: object) -> str:
+        if errors:
+            path.unlink()
+            other.send("jobs", [Entry("new")])
+            raise errors.pop()
+        return "done"
+
+    assert queues._sessions.write(work) == "done"
+    assert queues.heads(["jobs"]) == {"jobs": ["new"]}
+    other.close()
 
 
 def test_a_receive_that_waits_while_the_file_is_lost_wakes_for_the_new_one(
@@ -350,7 +422,6 @@ from queueing.port import Entry
 from queueing.sqlite import SqliteQueues
 folder = Path(sys.argv[1])
 queues = SqliteQueues(folder / "queue.db")
-filler = folder / "filler"
 sent = 0
 try:
     while True:
@@ -358,7 +429,6 @@ try:
 except QueueUnavailable as error:
     print(error)
 assert sent > 10, sent
-messages = queues.receive(["jobs"], most=1, wait_s=0.0, lease_s=60.0) if sys.argv[2:] else []
 os.truncate(folder / "ballast", 0)
 assert queues.send("jobs", [Entry("room again")])[0].ok
 assert queues.facts("jobs").visible == sent + 1

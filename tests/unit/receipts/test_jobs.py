@@ -51,9 +51,9 @@ def test_cutting_gives_full_jobs_in_order_and_loses_nothing(numbers: set[int], s
 
 
 def test_a_job_too_large_for_a_message_is_cut_further() -> None:
-    numbers = np.random.default_rng(1).integers(0, 10**10, size=100_000, dtype=np.uint64)
+    numbers = np.random.default_rng(1).integers(0, 4 * 10**8, size=340_000, dtype=np.uint64)
     runs = RunSet.from_numbers(numbers)
-    pieces = list(cut(runs, 100_000))
+    pieces = list(cut(runs, 340_000))
     assert RunSet.union(pieces) == runs
     assert len(pieces) > 1
     bodies = [encode_job(Job(sweep="s" * 49, job="j" * 32, runs=piece)) for piece in pieces]

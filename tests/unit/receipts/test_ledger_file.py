@@ -294,3 +294,70 @@ def test_the_lock_of_a_sweep_keeps_others_out_until_it_is_given_back(
     assert order == ["another", "first", "second"]
     one.close()
     other.close()
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_a_log_taken_away_under_a_ledger_is_damage(tmp_path: Path, suffix: str) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.record_sweep(ROW)
+    (tmp_path / f"ledger.db{suffix}").unlink()
+    with pytest.raises(LedgerDamaged, match=f"its {suffix} file was taken away"):
+        ledger.record_sweep(ROW)
+    ledger.close()
+
+
+def test_the_lock_of_a_killed_program_is_free(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from receipts.ledger import open_ledger\n"
+        "with open_ledger(sys.argv[1]).lock('walk-01234567'):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "held\n"
+        program.kill()
+        program.wait(30)
+    ledger = open_ledger(tmp_path)
+    with ledger.lock(ROW.id):
+        pass
+    ledger.close()
+
+
+def test_a_ledger_moved_aside_is_lost_for_those_who_have_it_open(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    aside = database.set_file_aside(tmp_path / "ledger.db", now_s=77.0)
+    assert aside == tmp_path / "ledger.db.damaged-77"
+    with pytest.raises(LedgerLost):
+        ledger.record_sweep(ROW)
+    ledger.close()
+    assert database.set_file_aside(tmp_path / "ledger.db", now_s=77.0) is None
+
+
+def test_a_full_disk_is_told_and_nothing_is_recorded(tmp_path: Path) -> None:
+    opened = database.open_file(tmp_path / "ledger.db")
+    with opened.snapshot() as connection:
+        pages = connection.execute(sa.text("PRAGMA page_count")).scalar_one()
+        connection.execute(sa.text(f"PRAGMA max_page_count={pages}")).close()
+
+    def fill() -> None:
+        with opened.transaction() as connection:
+            connection.execute(
+                tables.sweeps.insert(),
+                [
+                    {"id": f"s{number}", "digest": "0" * 64, "name": "s", "submitted_at_s": 1.0}
+                    for number in range(1000)
+                ],
+            )
+
+    with pytest.raises(LedgerUnavailable, match=r"full.*run the same command again"):
+        fill()
+    with opened.snapshot() as connection:
+        found = connection.execute(sa.select(sa.func.count()).select_from(tables.sweeps))
+        assert found.scalar_one() == 0
+    opened.close()

@@ -8,6 +8,7 @@ import pytest
 
 from gapless.declaration.runset import RunSet
 from gapless.results.outcome import Outcome
+from gapless.storage import layout
 from receipts.errors import LedgerDamaged
 from receipts.ledger import State, open_ledger
 from receipts.rebuild import open_and_rebuild, rebuild
@@ -144,3 +145,18 @@ def test_a_ledger_that_is_simply_missing_is_made_from_the_home(
     assert (report.set_aside, report.runs) == (None, 10)
     assert ledger.sweep(sweep.sweep_id) is not None
     ledger.close()
+
+
+def test_a_sweep_that_cannot_be_read_does_not_keep_others_from_being_rebuilt(
+    world: World,
+) -> None:
+    broken = world.submit(declare(10, name="a")).sweep_id
+    sound = world.submit(declare(10, name="b")).sweep_id
+    world.blobs.put(layout.segment(broken, 0), b"{}")
+    world.ledger = open_ledger("sqlite://")
+    report = rebuild(ledger=world.ledger, store=world.store, clock=world.clock, new_id=world.new_id)
+    assert report.sweeps == (sound,)
+    (problem,) = report.problems
+    assert problem.startswith(f"{broken}: ")
+    assert world.ledger.sweep(broken) is None
+    world.ledger.close()

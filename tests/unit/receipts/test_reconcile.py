@@ -88,7 +88,7 @@ def test_everything_a_deleted_queue_held_is_sent_again(world: World) -> None:
 
 def test_a_gap_may_be_lost_and_sent_again_without_end(world: World) -> None:
     sweep = world.submit(declare(10), job_size=10).sweep_id
-    for _ in range(20):
+    for _ in range(8):
         world.lose_queues(sweep)
         assert world.reconcile(sweep, resubmit=True).resubmitted == 10
     assert world.on_queue(sweep) == {0: RunSet.span(0, 10)}

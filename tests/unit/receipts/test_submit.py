@@ -345,3 +345,19 @@ def test_the_runs_of_several_segments_are_all_declared(world: World) -> None:
     world.submit(wider, extend=frozen.id)
     assert SweepStore(world.blobs).load(frozen.id).runs.all == RunSet.span(0, 7)
     assert world.on_queue(frozen.id) == {0: RunSet.span(0, 7)}
+
+
+def test_submitting_again_puts_back_code_and_tables_that_were_lost(world: World) -> None:
+    frozen = declare(1, space=Space.points([{"n": [number] * 50} for number in range(2_000)]))
+    assert frozen.objects
+    world.submit(frozen, job_size=2_000)
+    for sha256 in (CODE.sha256, *frozen.objects):
+        world.blobs.delete(layout.object_(sha256))
+    world.submit(frozen)
+    assert world.store.get_object(CODE.sha256) == CODE.data
+    assert {sha256: world.store.get_object(sha256) for sha256 in frozen.objects} == frozen.objects
+
+
+def test_a_sweep_cannot_be_new_and_an_extension(world: World) -> None:
+    with pytest.raises(UserMistake, match="either new or extends"):
+        world.submit(declare(), new=True, extend="walk-00000000")

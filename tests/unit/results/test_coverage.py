@@ -1,5 +1,7 @@
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gapless.declaration.control import Asked
 from gapless.declaration.runset import RunSet
@@ -146,6 +148,57 @@ def test_a_manifest_that_is_gone_takes_its_runs_with_it(blobs):
     blobs.delete(layout.manifest(SWEEP, first.shard))
     assert numbers(reader.refresh().final()) == [2]
     assert list(reader.orphans) == [first.shard]
+
+
+def test_a_manifest_that_was_exchanged_counts_as_it_is_now():
+    now = [100.0]
+    blobs = MemoryBlobs(clock=lambda: now[0])
+    store(blobs, manifest(1, ok0=[1, 2]))
+    reader = CoverageReader(blobs, SWEEP)
+    reader.refresh()
+    now[0] = 200.0
+    store(blobs, manifest(1, ok0=[2, 3]))
+    assert numbers(reader.refresh().final()) == [2, 3]
+
+
+def test_when_the_replacement_goes_too_its_runs_are_gaps_again(blobs):
+    old = manifest(1, ok0=[1, 2])
+    new = manifest(2, replaces=(old.shard,), ok0=[1, 2])
+    store(blobs, old)
+    store(blobs, new)
+    reader = CoverageReader(blobs, SWEEP)
+    reader.refresh()
+    for each in (old, new):
+        blobs.delete(layout.manifest(SWEEP, each.shard))
+    assert numbers(reader.refresh().final()) == []
+
+
+RESULTS = st.dictionaries(
+    st.tuples(st.integers(0, 2), st.sampled_from(list(Outcome))),
+    st.sets(st.integers(0, 7), min_size=1),
+    max_size=6,
+)
+
+
+@given(RESULTS, st.lists(st.sets(st.integers(0, 7)), max_size=2))
+def test_every_declared_run_is_missing_or_counts_once(results, anew):
+    coverage = covered(
+        *(manifest(1, **{f"{o.label}{epoch}": runs}) for (epoch, o), runs in results.items())
+    )
+    declared = RunSet.span(0, 6)
+    records = [asked(epoch, *runs) for epoch, runs in enumerate(anew, start=1)]
+    lacking = missing(declared, records, coverage)
+    shown = by_outcome(declared, records, coverage)
+    for run in range(6):
+        wanted = max((e for e, runs in enumerate(anew, start=1) if run in runs), default=0)
+        rows = [(epoch, -o) for (epoch, o), runs in results.items() if run in runs]
+        rows = [each for each in rows if each[0] >= wanted]
+        assert [epoch for epoch, runs in lacking.items() if run in runs] == (
+            [] if rows else [wanted]
+        )
+        # The order of counting is that of the outcomes' numbers, ok first.
+        expected = [Outcome(-max(rows)[1])] if rows else []
+        assert [outcome for outcome, runs in shown.items() if run in runs] == expected
 
 
 def test_a_shard_that_is_gone_does_not_count_though_its_manifest_remains(blobs):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from gapless.results.manifest import manifest_of_shard
 from gapless.results.origin import Origin
 from gapless.results.outcome import Outcome
 from gapless.results.shard import encode_shard, read_shard, shard_id
+from gapless.results.shard_seal import sealed
 from tests.unit.results.samples import (
     DECLARATION,
     SWEEP,
@@ -21,6 +23,8 @@ from tests.unit.results.samples import (
     failed_block,
     shard_of,
 )
+
+GOLDEN = Path(__file__).parent / "golden" / "shard-1.h5"
 
 
 def rows_of(data, name):
@@ -291,6 +295,79 @@ def test_a_shard_cut_short_is_damaged(cut):
         manifest_of_shard(shard.data[:cut], shard.shard_id)
 
 
+def golden_shard():
+    """Every kind of dataset: what a reader of format 1 must read."""
+    builder = BlockBuilder(1, "node-ü", "c0de")
+    attempt = AttemptRecord(
+        run=9, number=1, node="node-ü", started_s=1.0, duration_s=2.0, outcome=Outcome.LOST
+    )
+    error = ErrorRecord(run=9, kind="exception", type="ValueError", message="no", transient=True)
+    builder.add(
+        9,
+        outcome=Outcome.FAILED,
+        complete=False,
+        attempt=2,
+        started_s=4.0,
+        duration_s=0.5,
+        error=error,
+        attempts=[attempt],
+    )
+    rows = {k: {"f": k / 3, "i": -k, "b": k > 2, "t": f"№ {k}", "j": {"k": k}} for k in (1, 2, 3)}
+    arrays = {k: {"a": np.full((2, 2), k, dtype=np.float32), "r": [1.5] * k} for k in (4, 5)}
+    return shard_of(block_of(rows), block_of(arrays, node="node-2"), builder.build())
+
+
+def test_a_shard_of_format_1_is_read_for_ever():
+    old, new = read_shard(GOLDEN.read_bytes()), read_shard(golden_shard().data)
+    assert old.errors == new.errors
+    assert old.error_rows == new.error_rows
+    assert old.attempts == new.attempts
+    assert (old.sweep_id, old.shard_id, old.origin) == (new.sweep_id, new.shard_id, new.origin)
+    for field in ("run", "replicate", "epoch", "outcome", "complete", "attempt"):
+        assert getattr(old.rows, field).tolist() == getattr(new.rows, field).tolist()
+    assert old.rows.started_s.tolist() == new.rows.started_s.tolist()
+    assert old.rows.node.tolist() == new.rows.node.tolist()
+    for group in ("params", "values"):
+        before, now = getattr(old, group), getattr(new, group)
+        assert before.keys() == now.keys()
+        for name, column in before.items():
+            assert column.kind is now[name].kind
+            assert repr(column.tolist()) == repr(now[name].tolist())
+
+
+def test_h5py_opens_a_sealed_shard_by_its_path(tmp_path):
+    path = tmp_path / "shard.h5"
+    path.write_bytes(shard_of(block_of({5: {"x": 2.5}})).data)
+    with h5py.File(path) as file:
+        assert file["values/x"][...].tolist() == [2.5]
+
+
+def test_a_flipped_bit_anywhere_is_noticed_before_hdf5_sees_it():
+    shard = shard_of(block_of({1: {"x": 1.0}}))
+    for position in range(0, len(shard.data), 997):
+        bad = bytearray(shard.data)
+        bad[position] ^= 1
+        with pytest.raises(ShardDamaged, match="seal"):
+            manifest_of_shard(bytes(bad), shard.shard_id)
+        with pytest.raises(ShardDamaged, match="seal"):
+            read_shard(bytes(bad))
+
+
+@pytest.mark.parametrize("data", [b"", b"noise", bytes(5000)])
+def test_what_is_no_hdf5_is_damaged_even_when_sealed(data):
+    with pytest.raises(ShardDamaged):
+        manifest_of_shard(sealed(data), "x")
+
+
+def test_a_file_that_is_no_shard_is_damaged():
+    file = h5py.File("x", "w", driver="core", backing_store=False)
+    file.flush()
+    data = sealed(file.id.get_file_image())
+    file.close()
+    with pytest.raises(ShardDamaged):
+        manifest_of_shard(data, "x")
+
+
 def test_a_shard_under_another_name_is_damaged():
     with pytest.raises(ShardDamaged, match="it is shard"):
         manifest_of_shard(shard_of(block_of({1: {}})).data, "another")
@@ -301,7 +378,7 @@ def test_a_shard_of_a_later_format_is_not_read():
     file.attrs["format"] = "gapless.shard/2"
     file.attrs["shard"] = "s"
     file.flush()
-    data = file.id.get_file_image()
+    data = sealed(file.id.get_file_image())
     file.close()
     with pytest.raises(NewerFormat):
         read_shard(data)

@@ -42,7 +42,10 @@ def test_a_column_gets_the_narrowest_type_that_holds_all_of_it(
 
 def test_quotes_line_ends_blank_lines_and_a_mark_are_read_as_spreadsheets_write_them() -> None:
     data = b'\xef\xbb\xbfa,b\r\n"x, y","he said ""no"""\r\n\r\n1,2\r\n'
-    assert parse_table(data, filename="t.csv") == (["a", "b"], [["x, y", "1"], ['he said "no"', "2"]])
+    assert parse_table(data, filename="t.csv") == (
+        ["a", "b"],
+        [["x, y", "1"], ['he said "no"', "2"]],
+    )
 
 
 def test_lines_are_counted_as_an_editor_does() -> None:

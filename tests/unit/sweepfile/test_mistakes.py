@@ -60,10 +60,9 @@ def test_a_key_in_the_wrong_table_is_told_its_place() -> None:
     assert mistakes(HEAD + "attempts = 3\n" + GRID) == [
         'attempts: found an unknown key, expected "attempts" in [limits]'
     ]
-    assert mistakes(GOOD + "[limits]\nreplicates = 3\n") == [
-        'limits.replicates: found an unknown key, expected "replicates" at the top, before the '
-        "first [table]"
-    ]
+    (told,) = mistakes(GOOD + "[limits]\nreplicates = 3\n")
+    assert told.startswith('limits.replicates: found an unknown key, expected "replicates" ')
+    assert told.endswith("at the top, before the first [table]")
 
 
 @pytest.mark.parametrize("key", ["environment", "keep_files", "not_before", "setup"])

@@ -118,9 +118,7 @@ def inside() -> Any:
         (3, ["found 3", "top level"]),
     ],
 )
-def test_what_a_node_cannot_import_is_refused_with_advice(
-    function: Any, words: list[str]
-) -> None:
+def test_what_a_node_cannot_import_is_refused_with_advice(function: Any, words: list[str]) -> None:
     (told,) = mistakes(function=function)
     assert told.startswith("function: found ")
     for word in words:

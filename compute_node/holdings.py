@@ -1,0 +1,147 @@
+"""What a node holds while it decides, and the small steps its decisions are made of."""
+
+from __future__ import annotations
+
+import enum
+
+from compute_node.commands import (
+    Command,
+    Exit,
+    ForgetBlocks,
+    KillWorker,
+    PutQuarantine,
+    ReleaseJob,
+    Warn,
+    WithdrawChunks,
+)
+from compute_node.crew import Crew, Kill, KillReason, WorkerInHand, WorkerStatus
+from compute_node.deliveries import Deliveries
+from compute_node.jobs_in_hand import ChunkInHand, JobInHand, Lane
+from compute_node.rules import NodeRules
+from compute_node.sweeps_in_hand import SweepInHand
+from queueing.port import Lease, Message
+
+__all__ = ["Holdings", "Mode"]
+
+
+class Mode(enum.Enum):
+    """Where the node is in its life."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Holdings:
+    """Everything a node knows; `_out` gathers the commands of the event at hand."""
+
+    def __init__(self, rules: NodeRules) -> None:
+        self.rules = rules
+        self.mode = Mode.RUNNING
+        self.sweeps: dict[str, SweepInHand] = {}
+        self.crew = Crew(rules.workers)
+        self.deliveries = Deliveries(
+            node=rules.node,
+            new_id=self._new_id,
+            most_bytes=rules.most_message_bytes,
+            linger_s=rules.linger_s,
+            most_in_flight=rules.most_in_flight,
+        )
+        self._out: list[Command] = []
+        self._ids = 0
+        self._next_key = 1
+        self._receiving = False
+        self._receive_at = 0.0
+        self._receive_tries = 0
+        self._setting_aside = 0
+        self._job_runs = 0.0
+        self._room = True
+        self._idle_since: float | None = None
+        self._found_nothing = False
+        self._end_at = 0.0
+        self._ending = Exit(0)
+
+    def _drain(self, now: float, ending: Exit) -> None:
+        self.mode = Mode.DRAINING
+        self._ending = ending
+        self._end_at = now + self.rules.grace_s
+        self.deliveries.hurry()
+        for name in self.sweeps:
+            self._withdraw(name)
+
+    def _exit(self, ending: Exit) -> None:
+        self.mode = Mode.ENDED
+        self._out.append(ending)
+
+    def _withdraw(self, sweep: str) -> None:
+        for worker in self.crew.serving(sweep):
+            if worker.chunks:
+                self._out.append(WithdrawChunks(worker.worker))
+
+    def _kill(self, worker: WorkerInHand, kill: Kill) -> None:
+        worker.killed = kill
+        worker.status = WorkerStatus.LEAVING
+        self._out.append(KillWorker(worker.worker))
+
+    def _kill_all(self) -> None:
+        for worker in self.crew.workers.values():
+            if worker.killed is None:
+                self._kill(worker, Kill(KillReason.STOP))
+
+    def _drop_sweep(self, sweep: SweepInHand) -> None:
+        for worker in self.crew.serving(sweep.facts.sweep):
+            if worker.killed is None:
+                worker.chunks.clear()
+                self._kill(worker, Kill(KillReason.STOP))
+        for lane in sweep.lanes.values():
+            lane.forget()
+        dropped = self.deliveries.drop(sweep.facts.sweep)
+        if dropped:
+            self._out.append(ForgetBlocks(dropped))
+
+    def _unfit(self, sweep: SweepInHand, text: str, now: float) -> None:
+        if now < sweep.unfit_until:
+            return
+        sweep.unfit_times += 1
+        delay = min(900.0, self.rules.unfit_delay_s * 2 ** min(sweep.unfit_times - 1, 8))
+        sweep.unfit_until = now + delay
+        sweep.unfit_text = f"this node cannot run sweep {sweep.facts.sweep}: {text}"
+        self._out.append(Warn(sweep.unfit_text))
+        self._withdraw(sweep.facts.sweep)
+
+    def _release(self, lease: Lease, delay_s: float, why: str) -> None:
+        self._setting_aside += 1
+        self._out.extend((Warn(why), ReleaseJob(lease, delay_s)))
+
+    def _quarantine(self, message: Message, sweep: str, why: str) -> None:
+        self._setting_aside += 1
+        self._out.extend(
+            (
+                Warn(f"a message of sweep {sweep} goes to quarantine: {why}"),
+                PutQuarantine(message.lease, sweep, message.body, why),
+            )
+        )
+
+    def _by_priority(self) -> list[SweepInHand]:
+        return sorted(self.sweeps.values(), key=lambda sweep: -sweep.facts.priority)
+
+    def _jobs(self, sweep: SweepInHand) -> list[JobInHand]:
+        return [job for lane in sweep.lanes.values() for job in lane.jobs.values()]
+
+    def _job(self, key: int) -> tuple[Lane | None, JobInHand | None]:
+        for sweep in self.sweeps.values():
+            for lane in sweep.lanes.values():
+                if key in lane.jobs:
+                    return lane, lane.jobs[key]
+        return None, None
+
+    def _chunk(self, sweep: SweepInHand, key: int) -> tuple[Lane | None, ChunkInHand | None]:
+        for lane in sweep.lanes.values():
+            if key in lane.chunks:
+                return lane, lane.chunks[key]
+        return None, None
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"{self.rules.id_prefix}-{self._ids}"

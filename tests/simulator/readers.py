@@ -1,0 +1,85 @@
+"""Checks of what a reader sees (I4), by a second, slow and plain way to choose one row a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from gapless.declaration.runs import Runs
+from gapless.results.manifest import decode_manifest
+from gapless.results.outcome import Outcome
+from gapless.results.reader import Results
+from gapless.results.shard import read_shard
+from gapless.storage import layout
+from gapless.storage.blobs import Blobs
+from gapless.storage.errors import BlobMissing
+from tests.simulator.plan import Plan, value_of
+from tests.simulator.world import Violation
+
+__all__ = ["Seen", "check_reader", "read_results"]
+
+Seen = list[tuple[int, Outcome, float]]
+"""What a reader shows: run, outcome, value (NaN without one), a row a run."""
+
+
+def read_results(blobs: Blobs, sweep_id: str) -> Seen:
+    """Read by the product's own reader."""
+    results = Results(blobs, sweep_id)
+    runs, outcomes = results.runs.tolist(), results.outcomes.tolist()
+    values = results.values("y").tolist() if "y" in results.names else [math.nan] * len(runs)
+    return list(zip(runs, map(Outcome, outcomes), values, strict=True))
+
+
+def check_reader(
+    blobs: Blobs,
+    sweep_id: str,
+    *,
+    plan: Plan,
+    runs: Runs,
+    read: Callable[[Blobs, str], Seen] = read_results,
+) -> int:
+    """Hold a reader's rows against the plain choice; give how many runs it shows."""
+    seen = read(blobs, sweep_id)
+    expected = _chosen(blobs, sweep_id)
+    numbers = [run for run, _, _ in seen]
+    if len(set(numbers)) != len(numbers):
+        twice = sorted({run for run in numbers if numbers.count(run) > 1})
+        raise Violation(f"I4: the reader of {sweep_id} shows runs {twice} more than once")
+    if set(numbers) != set(expected):
+        odd = sorted(set(numbers) ^ set(expected))
+        raise Violation(f"I4: the reader of {sweep_id} shows other runs than are stored: {odd}")
+    for run, outcome, value in seen:
+        if outcome is not expected[run]:
+            raise Violation(f"I4: run {run} of {sweep_id} shows {outcome!r}, not {expected[run]!r}")
+        if outcome not in plan.allowed(sweep_id, run):
+            raise Violation(f"run {run} of {sweep_id} cannot have ended {outcome!r}")
+        right = value_of(runs.describe(run).seed)
+        if outcome is Outcome.OK and value != right:
+            raise Violation(
+                f"run {run} of {sweep_id} has the value {value}, its seed gives {right}"
+            )
+    return len(seen)
+
+
+def _chosen(blobs: Blobs, sweep_id: str) -> dict[int, Outcome]:
+    best: dict[int, tuple[tuple[object, ...], Outcome]] = {}
+    for blob in blobs.list(layout.shards_prefix(sweep_id)):
+        if not blob.key.endswith(".json"):
+            continue
+        manifest = decode_manifest(blobs.get(blob.key))
+        try:
+            shard = read_shard(blobs.get(layout.shard(sweep_id, manifest.shard)))
+        except BlobMissing:
+            continue
+        origin = shard.origin
+        rows = shard.rows
+        for place in range(len(rows.run)):
+            run, outcome = int(rows.run[place]), Outcome(int(rows.outcome[place]))
+            finished_s = float(rows.started_s[place] + rows.duration_s[place])
+            ok = outcome is Outcome.OK
+            # Smaller is better: highest epoch; ok first; then the least origin, or the last end.
+            last = (origin.flushed_at, origin.aggregator, origin.number) if ok else (-finished_s,)
+            key = (-int(rows.epoch[place]), not ok, last)
+            if run not in best or key < best[run][0]:
+                best[run] = (key, outcome)
+    return {run: outcome for run, (_, outcome) in best.items()}

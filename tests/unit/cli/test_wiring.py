@@ -1,0 +1,82 @@
+"""Homes of a folder: see gapless/wiring.py."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gapless.errors import UserMistake
+from gapless.storage.errors import HomeError
+from gapless.wiring import open_home, program_id, read_home
+
+
+def test_a_home_is_made_once_and_opened_again(tmp_path: Path) -> None:
+    made = open_home(tmp_path / "home", create=True)
+    again = open_home(tmp_path / "home", create=False)
+    assert again.record == made.record
+    assert again.queue_file == tmp_path / "home" / "queue.db"
+    assert [each.name for each in (tmp_path / "home").iterdir()] == ["home.json"]
+
+
+def test_a_home_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    for opening in (read_home, lambda place: open_home(place, create=False)):
+        with pytest.raises(HomeError, match="no home is there"):
+            opening(tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_home_in_the_cloud_is_refused_with_a_plain_message() -> None:
+    with pytest.raises(UserMistake, match="folder homes only"):
+        open_home("s3://bucket/prefix", create=True)
+
+
+def test_a_home_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "home"):
+        with pytest.raises(HomeError, match="home"):
+            open_home(place, create=True)
+
+
+def test_a_home_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    open_home(home, create=True)
+    home.chmod(0o555)
+    try:
+        if os.geteuid() != 0:
+            with pytest.raises(HomeError, match="cannot be written"):
+                open_home(home, create=False)
+        assert read_home(home).store.ids() == []
+    finally:
+        home.chmod(0o755)
+
+
+def test_a_state_folder_holds_queue_and_ledger_of_one_home_only(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    home = open_home(tmp_path / "home", state=state, create=True)
+    assert home.queue_file == state / "queue.db"
+    assert home.ledger_file == state / "ledger.db"
+    open_home(tmp_path / "home", state=state, create=False)
+    with pytest.raises(HomeError, match="belongs to the home"):
+        open_home(tmp_path / "other", state=state, create=True)
+
+
+def test_the_home_of_the_environment_is_used_when_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAPLESS_HOME", str(tmp_path / "named"))
+    assert open_home(None, create=True).folder == tmp_path / "named"
+
+
+def test_nodes_never_unpack_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GAPLESS_CACHE", raising=False)
+    home = open_home(tmp_path / "home", create=True)
+    assert not home.node_work_folder.is_relative_to(home.folder)
+    monkeypatch.setenv("GAPLESS_CACHE", str(tmp_path / "cache"))
+    assert open_home(tmp_path / "home", create=True).node_work_folder == tmp_path / "cache"
+
+
+def test_two_programs_of_a_machine_have_two_ids() -> None:
+    assert program_id("node") != program_id("node")
+    assert program_id("node").isascii()
