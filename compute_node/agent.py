@@ -361,11 +361,11 @@ class _Agent:
                     for facts in read_controls(self._store, tuple(self.settings.sweep_ids or ()))
                     if facts.state is not SweepState.CANCELLED
                 ]
-                found = {sweep: watch.completed_epoch(sweep) for sweep in served}
+                found = {sweep: watch.completed(sweep) for sweep in served}
             except (GaplessError, OSError) as error:
                 _log.debug("completeness cannot be told for now: %s", error)
                 found = {"": None}
-            complete = tuple((sweep, at) for sweep, at in found.items() if at is not None)
+            complete = tuple((sweep, *at) for sweep, at in found.items() if at is not None)
             if complete:
                 self.events.put(SweepsCompleted(complete))
             if len(complete) == len(found):

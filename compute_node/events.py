@@ -219,9 +219,12 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True)
 class SweepsCompleted:
-    """Every run of these sweeps has a final result at the epoch given (its highest asked one)."""
+    """Every run of these sweeps has a final result: sweep, highest asked epoch, number of runs.
 
-    epochs: tuple[tuple[str, int], ...]
+    True of what was asked for when it was read: later a run may be appended, or a shard lost.
+    """
+
+    sweeps: tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the worker, the agent finds there what its last run printed, and nothing else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -35,7 +36,7 @@ class Capture:
         self._fd = fd
         self._number = os.fstat(fd).st_ino
         # The streams of the start, kept: user code may put others in their place.
-        self.raw = _Raw(1)
+        self.raw = _Raw(1, self._fd)
         self._stdout, self._stderr = _stream(self.raw), sys.stderr
         sys.stdout = self._stdout
         self.flush_stdout = self._stdout.flush
@@ -46,11 +47,11 @@ class Capture:
             if not self._is_ours(number):
                 os.dup2(self._fd, number)
         if self._stdout.closed:
-            self.raw = _Raw(1)
+            self.raw = _Raw(1, self._fd)
             self._stdout = sys.stdout = _stream(self.raw)
             self.flush_stdout = self._stdout.flush
         if self._stderr.closed:
-            self._stderr = sys.stderr = _stream(_Raw(2))
+            self._stderr = sys.stderr = _stream(_Raw(2, self._fd))
 
     def _is_ours(self, number: int) -> bool:
         try:
@@ -101,11 +102,20 @@ class _Raw(io.FileIO):
 
     written = False
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, spare: int) -> None:
         super().__init__(number, "w", closefd=False)
+        self._number = number
+        self._spare = spare
 
     def write(self, data: Any, /) -> int:
         self.written = True
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        # User code closed the descriptor, perhaps a run ago.
+        os.dup2(self._spare, self._number)
         return super().write(data)
 
 

@@ -193,7 +193,7 @@ class Reactions(Holdings):
             doomed = job.runs.least
         lane = sweep.lane(job.epoch)
         lane.add(held)
-        if sweep.facts.state is SweepState.CANCELLED or job.epoch <= sweep.completed_epoch:
+        if sweep.facts.state is SweepState.CANCELLED:
             held.remaining = held.todo = RunSet()
         elif doomed is not None and held.todo:
             held.todo = RunSet()
@@ -437,14 +437,15 @@ class Reactions(Holdings):
             self._out.append(WithdrawChunks(worker.worker))
 
     def _sweeps_completed(self, event: SweepsCompleted, _now: float) -> None:
-        for name, epoch in event.epochs:
+        # It speaks of jobs in hand only: what comes later may be there because a shard was lost.
+        for name, epoch, total in event.sweeps:
             sweep = self.sweeps.get(name)
             if sweep is None:
                 continue
-            sweep.completed_epoch = max(sweep.completed_epoch, epoch)
             for lane in sweep.lanes.values():
-                if lane.epoch <= epoch:
-                    for job in lane.jobs.values():
+                covered = [job for job in lane.jobs.values() if job.greatest < total]
+                if lane.epoch <= epoch and covered:
+                    for job in covered:
                         job.remaining = job.todo = RunSet()
                     self._withdraw(name)
 

@@ -126,9 +126,10 @@ class NodeState(Reactions):
             if waiting:
                 size = sweep.pace.chunk_runs(todo=waiting, workers=self.crew.slots)
                 demands.append(Demand(deployment, min(self.crew.slots, -(-waiting // size))))
-            elif not self.crew.workers and len(current) == 1:
-                # Before the first job is here: importing the user's code takes longer than it.
-                demands.append(Demand(deployment, min(self.crew.slots, deployment.total)))
+        if current and not demands and not self.crew.workers:
+            # Before the first job is here: importing the user's code takes longer than it.
+            first = current[0]
+            demands.append(Demand(first, min(self.crew.slots, first.total)))
         self._out.extend(self.crew.retire_idle(current))
         self._out.extend(self.crew.staff(demands))
 
@@ -168,6 +169,13 @@ class NodeState(Reactions):
                 runs = RunSet.of(run)
             else:
                 runs = lane.take(size, sweep.total or 0)
+                # A retry whose chunk was taken back waits here with its attempts.
+                earlier = tuple(
+                    attempt
+                    for run, attempts in lane.attempts.items()
+                    if run in runs
+                    for attempt in attempts
+                )
             if not runs:
                 continue
             chunk = Chunk(

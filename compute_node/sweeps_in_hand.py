@@ -32,7 +32,6 @@ class SweepInHand:
     unfit_times: int = 0
     unfit_text: str = ""
     barren_deaths: int = 0
-    completed_epoch: int = -1
 
     def open(self, now: float) -> bool:
         """Tell whether this node may work on it now."""

@@ -45,15 +45,16 @@ class CompletenessWatch:
         self._readers: dict[str, CoverageReader] = {}
         self._declared: dict[str, RunSet] = {}
 
-    def completed_epoch(self, sweep: str) -> int | None:
-        """Give the highest asked epoch of a complete sweep; None when runs are missing."""
+    def completed(self, sweep: str) -> tuple[int, int] | None:
+        """Give the highest asked epoch and the runs of a complete sweep; None when some lack."""
         if not self._is_complete(sweep):
             return None
         # Only now look for runs that were added meanwhile: it reads the whole declaration.
         self._declared.pop(sweep, None)
         if not self._is_complete(sweep):
             return None
-        return max((asked.epoch for asked in self._store.asked(sweep)), default=0)
+        epoch = max((asked.epoch for asked in self._store.asked(sweep)), default=0)
+        return epoch, len(self._declared[sweep])
 
     def _is_complete(self, sweep: str) -> bool:
         reader = self._readers.get(sweep)

@@ -113,6 +113,9 @@ class QueueFile:
         self._lock_path = path.with_name("queue.lock")
         self._new_path = path.with_name(f"{path.name}.new")
         self._patience_s = patience_s
+        # Only here: a folder that goes away later is waited for, and not made anew in its place.
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
 
     def open(self) -> OpenFile:
         """Open the file, made first when missing or damaged. QueueUnavailable when it cannot."""
@@ -151,7 +154,6 @@ class QueueFile:
     def locked(self) -> Iterator[None]:
         """Hold queue.lock; QueueUnavailable when others hold it too long or the folder is unfit."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = self._take_lock()
         except OSError as error:
             raise QueueUnavailable(

@@ -3,8 +3,9 @@
 Must not hold what a program could not do without it.
 """
 
-from gapless.cli.app import (
+from gapless.cli.entry import (
     aggregator_main,
+    app,
     main,
     node_main,
     reconcile_main,
@@ -14,6 +15,7 @@ from gapless.cli.app import (
 
 __all__ = [
     "aggregator_main",
+    "app",
     "main",
     "node_main",
     "reconcile_main",

@@ -24,6 +24,7 @@ __all__ = [
     "OneSweepArgument",
     "ParentPipeOption",
     "StateOption",
+    "StatusSweepArgument",
     "SweepArgument",
     "SweepsArgument",
     "UntilCompleteOption",
@@ -77,7 +78,7 @@ FileArgument = Annotated[
 SweepArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SWEEP]",
+        metavar="SWEEP",
         help="A sweep's id, name or the beginning of its id; needed when the home holds several.",
         show_default=False,
     ),
@@ -88,10 +89,18 @@ OneSweepArgument = Annotated[
         metavar="SWEEP", help="A sweep's id, name or the beginning of its id.", show_default=False
     ),
 ]
+StatusSweepArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SWEEP",
+        help="A sweep's id, name or the beginning of its id.  [default: all]",
+        show_default=False,
+    ),
+]
 SweepsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SWEEP]...",
+        metavar="SWEEP",
         help="Sweeps to serve, each by id, name or the beginning of its id.  [default: all]",
         show_default=False,
     ),
@@ -149,6 +158,7 @@ GraceOption = Annotated[
         "--grace",
         parser=duration_s,
         metavar="TIME",
-        help="When stopped: how long runs under way may still take, such as 30s.",
+        help="When stopped: how long runs under way may still take, such as 1min.",
+        show_default="30s",
     ),
 ]

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gapless.cli.options import HomeOption, JsonOption, StateOption, SweepArgument
+from gapless.cli.options import (
+    HomeOption,
+    JsonOption,
+    StateOption,
+    StatusSweepArgument,
+    SweepArgument,
+)
 from gapless.cli.output import print_document, print_line, print_note, print_table
 
 if TYPE_CHECKING:
@@ -22,7 +28,7 @@ _DIGITS = 6
 
 
 def status(
-    sweep: SweepArgument = None,
+    sweep: StatusSweepArgument = None,
     home: HomeOption = None,
     state: StateOption = None,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ class RunSet:
             ordered = np.sort(numbers.astype(np.uint64, copy=False))
             if ordered.size and int(ordered[-1]) - int(ordered[0]) + 1 == ordered.size:
                 return cls.span(int(ordered[0]), int(ordered[-1]) + 1)
-            return cls(BitMap64(ordered))
+            # An array.array is read several times faster than a numpy array (pyroaring 1.2).
+            return cls(BitMap64(array("Q", ordered.tobytes())))
         return cls(BitMap64(numbers))
 
     @classmethod
@@ -219,6 +221,8 @@ class RunSet:
 
     def to_wire(self) -> Any:
         """Give the JSON form of messages: [[start, stop], …], or base64 text when shorter."""
+        if self._bits and self.greatest - self.least + 1 == len(self):
+            return [[self.least, self.greatest + 1]]
         ranges: list[list[int]] = []
         for start, stop in self.ranges():
             ranges.append([start, stop])

@@ -14,8 +14,8 @@ class ShardDamaged(ResultsError):
 
     def __init__(self, shard_id: str, why: str) -> None:
         super().__init__(
-            f"shard {shard_id} is damaged ({why}): run `sweep verify` to run its results again, "
-            "or read without it by damaged='skip'"
+            f"shard {shard_id} is damaged ({why}): move it and its manifest out of the home, then "
+            "`sweep reconcile --resubmit` runs its runs again; damaged='skip' reads without it"
         )
         self.shard_id = shard_id
 

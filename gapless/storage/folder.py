@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from gapless.storage import layout
 from gapless.storage.blobs import Blob
 from gapless.storage.disk import Disk
 from gapless.storage.errors import BlobMissing, StorageError, StorageUnavailable
@@ -31,9 +32,11 @@ _NOTHING_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class FolderBlobs:
-    """Blobs as files under one folder, which is made at the first put, and again if it vanished.
+    """Blobs as files under one folder, which is made at the first put.
 
-    Several processes may use the same folder. Safe to use from several threads.
+    A home that was there and is away (a disk not mounted) is `StorageUnavailable`, never made anew
+    in its place: what is stored there would be hidden when it comes back. Several processes may use
+    the same folder. Safe to use from several threads.
     """
 
     def __init__(self, path: Path | str, *, disk: Disk | None = None) -> None:
@@ -41,6 +44,7 @@ class FolderBlobs:
         self._disk = Disk() if disk is None else disk
         self._durable: dict[Path, tuple[int, int]] = {}
         self._lock = threading.Lock()
+        self._is_home = self._home_file.is_file()
 
     def __repr__(self) -> str:
         return f"FolderBlobs({str(self._root)!r})"
@@ -49,6 +53,10 @@ class FolderBlobs:
     def folder(self) -> Path:
         """Where the blobs lie."""
         return self._root
+
+    @property
+    def _home_file(self) -> Path:
+        return self._root / layout.HOME
 
     def path(self, key: str) -> Path:
         """Name the file of a key."""
@@ -86,6 +94,7 @@ class FolderBlobs:
             with self._translated("read", goal):
                 return goal.read_bytes()
         except _NOTHING_THERE as error:
+            self._need_home()
             raise BlobMissing(key) from error
 
     def get_range(self, key: str, start: int, stop: int) -> bytes:
@@ -96,6 +105,7 @@ class FolderBlobs:
                 file.seek(start)
                 return file.read(max(0, stop - start))
         except _NOTHING_THERE as error:
+            self._need_home()
             raise BlobMissing(key) from error
 
     def list(self, prefix: str) -> Iterator[Blob]:
@@ -105,12 +115,14 @@ class FolderBlobs:
         """
         checked_prefix(prefix)
         folder, _, start = prefix.rpartition("/")
+        self._need_home()
         with self._translated("list", self._root / folder):
             yield from _walk(self._root / folder, folder + "/" if folder else "", start)
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Name each part that follows `prefix` (it ends with a slash) and leads on, ascending."""
         folder = self._root / checked_prefix(prefix)
+        self._need_home()
         with self._translated("list", folder):
             names = [entry.name for entry in _entries(folder) if entry.is_dir()]
         yield from sorted(names)
@@ -134,6 +146,14 @@ class FolderBlobs:
                         path.unlink()
                         removed += 1
         return removed
+
+    def _need_home(self) -> None:
+        if self._home_file.is_file():
+            self._is_home = True
+        elif self._is_home:
+            raise StorageUnavailable(
+                f"the home {self._root} is away ({layout.HOME} is not there): waiting for it"
+            )
 
     def _write_temporary(self, goal: Path, data: bytes) -> Path:
         temporary = goal.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
@@ -170,6 +190,7 @@ class FolderBlobs:
         return True
 
     def _make_folders(self, folder: Path) -> None:
+        self._need_home()
         # A crash between any two steps leaves empty folders, which mean nothing.
         missing: list[Path] = []
         while not folder.is_dir():

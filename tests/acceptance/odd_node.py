@@ -17,7 +17,7 @@ from queueing.sqlite import SqliteQueues
 
 
 class RefusingQueues(SqliteQueues):
-    """Real queues that answer FAILED for some deliveries: every second one, until N were refused."""
+    """Real queues that answer FAILED for every second delivery until N were refused."""
 
     refusals = 0
     _turn = itertools.count()

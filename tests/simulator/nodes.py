@@ -229,7 +229,10 @@ class SimNode(Actor):
 
     def _prepare(self, command: PrepareSweep) -> Event:
         try:
-            self.runs[command.sweep] = self.files.load(command.sweep).runs
+            runs = self.files.load(command.sweep).runs
+            # As a node does: everything the runs need is here before a worker starts.
+            runs.block(runs.all.to_array())
+            self.runs[command.sweep] = runs
         except GaplessError as error:
             return PreparationFailed(command.sweep, str(error))
         return SweepPrepared(command.sweep, command.code, self.runs[command.sweep].total)
@@ -264,10 +267,10 @@ class SimNode(Actor):
                 for facts in read_controls(self.files, ())
                 if facts.state is not SweepState.CANCELLED
             ]
-            found = {sweep: self.completeness.completed_epoch(sweep) for sweep in served}
+            found = {sweep: self.completeness.completed(sweep) for sweep in served}
         except GaplessError:
             return
-        complete = tuple((sweep, at) for sweep, at in found.items() if at is not None)
+        complete = tuple((sweep, *at) for sweep, at in found.items() if at is not None)
         if complete:
             self.tell(SweepsCompleted(complete))
 

@@ -14,7 +14,7 @@ from tests.simulator.ports import FaultRates
 
 __all__ = ["Ending", "Plan", "value_of"]
 
-_TIME_LIMIT_S = 6.0
+_TIME_LIMIT_S = 12.0
 
 
 class Ending(enum.Enum):
@@ -46,6 +46,7 @@ class Plan:
     runs_a_block: int = 3
     rates: FaultRates = field(default_factory=FaultRates)
     retry_on: tuple[str, ...] = ("lost", "timeout")
+    froze: bool = False
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -113,10 +114,14 @@ class Plan:
         return self._dice(sweep_id, run).choice((0.05, 0.3, 1.0, 3.0))
 
     def allowed(self, sweep_id: str, run: int) -> set[Outcome]:
-        """Give the outcomes a run may be recorded with; any may be lost, if its nodes die."""
+        """Give the outcomes a run may be recorded with; any may be lost, if its nodes die.
+
+        While a machine is frozen the time of its runs goes on: then any may time out.
+        """
         ending, times = self._nature(sweep_id, run)
         again = {Ending.FAILS: "failed", Ending.KILLS: "lost", Ending.HANGS: "timeout"}
         word = again.get(ending)
+        always = {Outcome.LOST, Outcome.TIMEOUT} if self.froze else {Outcome.LOST}
         if word is None or (word in self.retry_on and times < 3):
-            return {Outcome.OK, Outcome.LOST}
-        return {Outcome[word.upper()], Outcome.LOST}
+            return {Outcome.OK, *always}
+        return {Outcome[word.upper()], *always}

@@ -176,6 +176,7 @@ class Scenario:
         for_s = self.world.random.uniform(0.5, 2.0) * self.plan.lease_s
         self.world.log(f"{actor.name} is frozen for {for_s:.0f} s")
         actor.frozen_until = self.world.now + for_s
+        self.plan.froze = True
 
     def _begin_spell(self) -> None:
         until = self.world.now + self.world.random.uniform(2.0, 40.0)

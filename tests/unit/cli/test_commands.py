@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +44,18 @@ class Place:
         self.home = folder / "home"
         (folder / "sweep.toml").write_text(FILE)
         (folder / "work.py").write_text(WORK)
+        self.environment = {
+            **os.environ,
+            "GAPLESS_HOME": str(self.home),
+            "GAPLESS_CACHE": str(folder.parent / f"{folder.name}-cache"),
+            "COLUMNS": "200",
+        }
 
     def do(self, *arguments: str, program: str = "sweep") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(Path(sys.executable).parent / program), *arguments],
             cwd=self.folder,
-            env={
-                **os.environ,
-                "GAPLESS_HOME": str(self.home),
-                "GAPLESS_CACHE": str(self.folder.parent / f"{self.folder.name}-cache"),
-                "COLUMNS": "200",
-            },
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -248,3 +251,29 @@ def test_programs_of_a_home_load_no_ledger_library(submitted: Place, program: st
     assert "queueing.sqlite" in loaded
     assert "sqlalchemy" not in loaded
     assert ("h5py" in loaded) == (program == "aggregate")
+
+
+def test_a_person_may_stop_a_run_and_the_same_command_continues_it(place: Place) -> None:
+    (place.folder / "work.py").write_text(
+        "import time\ndef work(a, b):\n    time.sleep(0.5)\n    return a + b\n"
+    )
+    stopped = subprocess.Popen(
+        [str(Path(sys.executable).parent / "sweep"), "run", "sweep.toml", "--workers", "1"],
+        cwd=place.folder,
+        env=place.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline_s = time.monotonic() + 60
+    while not any((place.home / "nodes").glob("*.json")):
+        assert time.monotonic() < deadline_s, "no node was heard"
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGINT)
+    _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, said
+    assert "sweep run sweep.toml" in said
+    assert place.json("status")["sweeps"][0]["left"] > 0
+    assert place.do("reconcile").returncode == 3
+    assert place.json("run", "sweep.toml", "--workers", "1")["outcomes"]["ok"] == 6

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gapless.declaration.space import Space
+from gapless.declaration.sweep import Sweep
 from gapless.local.programs import MAX_RESTARTS, Program, ProgramFailed
 from gapless.wiring import open_home
 
@@ -45,7 +47,7 @@ def test_a_program_that_ends_at_once_is_started_again_a_bounded_number_of_times(
 
 
 def test_an_aggregator_leaves_on_sigterm(tmp_path: Path) -> None:
-    open_home(tmp_path / "home", create=True)
+    make_home(tmp_path / "home")
     program = aggregator(tmp_path)
     program.start()
     wait_until((tmp_path / "home" / "queue.db").exists)
@@ -56,7 +58,7 @@ def test_an_aggregator_leaves_on_sigterm(tmp_path: Path) -> None:
 
 
 def test_a_program_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
-    open_home(tmp_path / "home", create=True)
+    make_home(tmp_path / "home")
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -74,6 +76,12 @@ def test_a_program_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     wait_until(lambda: not _runs(child))
+
+
+def make_home(folder: Path) -> None:
+    """Make a home with a sweep: an aggregator then looks for results, and makes the queue."""
+    sweep = Sweep(name="walk", function="work:work", space=Space.grid(a=[1, 2]))
+    open_home(folder, create=True).store.store(sweep.freeze(), None, 0.0)
 
 
 def _restart_for_ever(program: Program) -> None:

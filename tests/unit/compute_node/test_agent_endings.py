@@ -86,15 +86,6 @@ def test_until_complete_ends_when_every_result_is_stored_and_not_before(place: A
     assert ended == [0]
 
 
-def test_a_job_that_comes_again_when_all_is_stored_is_deleted(place: Any) -> None:
-    place.submit(SIMPLE, runs=10)
-    place.run_node()
-    store_results(place)
-    place.send(place.store.load(place.sweep).runs.all)
-    assert place.run_node(until_complete=True, idle_exit_s=None, completeness_s=0.05) == 0
-    assert place.jobs() == []
-
-
 def test_a_cancelled_sweep_is_dropped_and_a_paused_one_is_given_back(
     place: Any, start_node: Callable[..., Any], until: Callable[..., None]
 ) -> None:

@@ -38,6 +38,7 @@ from compute_node.events import (
     StopAsked,
     SweepFacts,
     SweepPrepared,
+    SweepsCompleted,
     SweepState,
     Ticked,
     WorkerDied,
@@ -489,3 +490,27 @@ def test_a_node_does_not_hoard_long_runs() -> None:
     node.commands.clear()
     node.tell(Ticked(), after=1.0)
     assert not node.all(ReceiveJobs)
+
+
+def test_a_job_in_hand_whose_runs_are_all_stored_is_deleted() -> None:
+    node = Node()
+    (lease,) = node.receive(span(0, 5))
+    node.tell(SweepsCompleted(((S, 0, 10_000),)))
+    assert [command.lease for command in node.all(DeleteJob)] == [lease]
+
+
+@pytest.mark.parametrize(("epoch", "total"), [(1, 10_000), (0, 3)])
+def test_a_job_asked_for_after_the_completeness_was_read_stays(epoch: int, total: int) -> None:
+    node = Node()
+    node.receive(span(0, 5), epoch=epoch)
+    node.tell(SweepsCompleted(((S, 0, total),)))
+    assert node.all(AssignChunk)
+    assert not node.all(DeleteJob)
+
+
+def test_a_job_that_comes_after_a_sweep_was_complete_is_done_a_shard_may_be_lost() -> None:
+    node = Node()
+    node.tell(SweepsCompleted(((S, 0, 10_000),)))
+    node.receive(span(0, 5))
+    assert node.all(AssignChunk)
+    assert not node.all(DeleteJob)

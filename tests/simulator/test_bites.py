@@ -1,0 +1,164 @@
+"""A bug planted for each invariant must be found: a check that never bites proves nothing."""
+
+import dataclasses
+
+import pytest
+
+from aggregator.commands import DeleteMessages, Flush
+from aggregator.proof import DurableShard
+from compute_node.commands import DeleteJob, SendDelivery, StoreClaim
+from compute_node.events import DeliveryAcknowledged
+from gapless.results.outcome import Outcome
+from gapless.results.shard import read_shard
+from gapless.storage import layout
+from receipts.ledger import Ledger
+from tests.simulator.collectors import SimAggregator
+from tests.simulator.nodes import SimNode
+from tests.simulator.people import Person
+from tests.simulator.readers import read_results
+from tests.simulator.scenario import Cast, Failed, run_seed
+
+SEEDS = range(40)
+
+
+def first_failure(cast):
+    """Give what the first seed says in which the planted bug shows."""
+    for seed in SEEDS:
+        try:
+            run_seed(seed, cast)
+        except Failed as failure:
+            return str(failure)
+    pytest.fail("the planted bug was not found in any world")
+
+
+class DeletesBeforeTheAcknowledgement(SimNode):
+    """Takes a delivery that was not taken for delivered, so its runs leave the job."""
+
+    def deliver(self, command):
+        super().deliver(command)
+        return DeliveryAcknowledged(command.delivery.delivery)
+
+
+class DeletesBeforeTheDelivery(SimNode):
+    """Deletes a job as soon as a delivery of its sweep is to be sent."""
+
+    def perform(self, command):
+        if isinstance(command, SendDelivery | StoreClaim):
+            for lane in self.state.sweeps[command.delivery.sweep].lanes.values():
+                for job in list(lane.jobs.values()):
+                    super().perform(DeleteJob(job.key, job.lease))
+        super().perform(command)
+
+
+class DeletesBeforeTheFlush(SimAggregator):
+    """Deletes the messages of a batch when it begins to store them."""
+
+    def perform(self, command):
+        if isinstance(command, Flush):
+            leases = tuple(each.lease for each in command.batch)
+            forged = DurableShard("forged", "0" * 64, "forged")
+            super().perform(DeleteMessages(leases, forged))
+        super().perform(command)
+
+
+class ForgetsTheManifest(SimAggregator):
+    """Deletes with the shard durable and its manifest never written."""
+
+    def start(self):
+        super().start()
+        self.store._blobs = _NoManifests(self.blobs)
+
+
+class _NoManifests:
+    def __init__(self, inner):
+        self._inner = inner
+
+    def put_if_absent(self, key, data):
+        if "/shards/" in key and key.endswith(".json"):
+            return True
+        return self._inner.put_if_absent(key, data)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+class SendsBeforeTheReceipt(Person):
+    """Has a ledger that makes receipts durable only when their jobs are marked sent."""
+
+    def __init__(self, world, plan):
+        super().__init__(world, plan)
+        self.ledger = _LateLedger(self.ledger)
+
+
+class _LateLedger:
+    """Answers as if receipts were written, and writes them when they are marked sent."""
+
+    def __init__(self, inner: Ledger):
+        self._inner = inner
+        self._late = []
+
+    def write(self, new):
+        self._late = list(new)
+        return len(self._late)
+
+    def count(self, sweep_id, state):
+        return len(self._late)
+
+    def pending(self, sweep_id, *, after, most):
+        return [
+            dataclasses.make_dataclass("Receipt", ("id", "epoch", "runs", "job"))(
+                number, each.epoch, each.runs, each.job
+            )
+            for number, each in enumerate(self._late, start=1)
+            if number > after
+        ]
+
+    def mark_sent(self, ids, **facts):
+        self._inner.write(self._late)
+        self._late = []
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+def reads_every_row(blobs, sweep_id):
+    """Show each stored row, as a reader without precedence would."""
+    seen = []
+    for blob in blobs.list(layout.shards_prefix(sweep_id)):
+        if blob.key.endswith(".h5"):
+            rows = read_shard(blobs.get(blob.key)).rows
+            for run, outcome in zip(rows.run.tolist(), rows.outcome.tolist(), strict=True):
+                seen.append((run, Outcome(outcome), 0.0))
+    return seen
+
+
+def takes_the_wrong_row(blobs, sweep_id):
+    """Show a failure of every run that did not end ok first."""
+    return [
+        (run, Outcome.FAILED if run == 0 else outcome, value)
+        for run, outcome, value in read_results(blobs, sweep_id)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cast", "found"),
+    [
+        (Cast(node=DeletesBeforeTheAcknowledgement), "I2: runs"),
+        (Cast(node=DeletesBeforeTheDelivery), "I2: runs"),
+        (Cast(aggregator=DeletesBeforeTheFlush), "I3: a delivery"),
+        (Cast(aggregator=ForgetsTheManifest), "I3: a delivery"),
+        (Cast(person=SendsBeforeTheReceipt), "I5: job"),
+        (Cast(read=reads_every_row), "more than once"),
+        (Cast(read=takes_the_wrong_row), "I4: run 0"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_planted_bug_is_found(cast, found):
+    failure = first_failure(cast)
+    assert found in failure.split("\n")[0]
+
+
+def test_a_failure_shows_its_log_and_the_command_that_replays_it():
+    failure = first_failure(Cast(aggregator=DeletesBeforeTheFlush))
+    assert "person: submit" in failure
+    assert failure.rstrip().split("\n")[-1].startswith("replay it: python -m tests.simulator ")
