@@ -56,6 +56,10 @@ class Home:
     store: SweepStore
     record: HomeRecord
 
+    def is_there(self) -> bool:
+        """Tell whether the home is where it was: its disk may be away for a while."""
+        return (self.folder / layout.HOME).is_file()
+
     @property
     def queue_file(self) -> Path:
         """Where the embedded queue lies."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from gapless.declaration.runset import RunSet
 from gapless.results.outcome import Outcome
+from gapless.storage.errors import StorageUnavailable
 from gapless.wiring import Home, clock, new_id
 from queueing.errors import QueueUnavailable
 from receipts.errors import LedgerDamaged, LedgerLacksSweep, LedgerLost, LedgerUnavailable
@@ -15,8 +15,6 @@ from receipts.reconcile import ReconcileReport, reconcile
 from receipts.resubmit import ResubmitReport, resubmit
 
 __all__ = ["rebuild_ledger", "reconcile_and_resend", "reconcile_once", "resubmit_runs"]
-
-_log = logging.getLogger(__name__)
 
 
 def reconcile_once(
@@ -77,21 +75,27 @@ def rebuild_ledger(home: Home) -> RebuildReport:
     return report
 
 
-def reconcile_and_resend(home: Home, sweep_id: str) -> int:
+def reconcile_and_resend(home: Home, sweep_id: str, *, tell: Callable[[str], None]) -> int:
     """Send again what is nowhere, rebuilding a ledger that is lost; give how many runs were sent.
 
-    Queue or ledger that cannot be used for now: nothing is sent, the next call may.
+    `tell` takes what the person should know. Home, queue or ledger that cannot be used for now: nothing is sent, the next call may.
     """
+    if not home.is_there():
+        # Opening the ledger would make the folder anew, beside the one that is away.
+        return 0
     try:
         return reconcile_once(home, sweep_id, resubmit=True).resubmitted
     except (LedgerLacksSweep, LedgerLost, LedgerDamaged) as error:
-        _log.warning("%s", error)
-    except (LedgerUnavailable, QueueUnavailable) as error:
-        _log.warning("%s", error)
+        tell(str(error))
+    except (LedgerUnavailable, QueueUnavailable, StorageUnavailable) as error:
+        tell(str(error))
         return 0
     try:
         rebuild_ledger(home)
         return reconcile_once(home, sweep_id, resubmit=True).resubmitted
-    except (LedgerLacksSweep, LedgerLost, LedgerUnavailable, QueueUnavailable) as error:
-        _log.warning("%s", error)
+    except (
+        *(LedgerLacksSweep, LedgerLost, LedgerUnavailable),
+        *(QueueUnavailable, StorageUnavailable),
+    ) as error:
+        tell(str(error))
         return 0

@@ -78,8 +78,10 @@ class Rate:
         rate = self.per_s
         if rate is None:
             return ""
-        left = duration_text((moment.total - moment.stored) / rate)
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        if moment.stored >= moment.total:
+            return f"{shown} runs/s"
+        left = duration_text((moment.total - moment.stored) / rate)
         return f"{shown} runs/s, about {left} left"
 
 

@@ -11,7 +11,6 @@ Whatever dies here, this program too, costs repeated work at most: the same call
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from dataclasses import dataclass, field
 
@@ -27,8 +26,6 @@ from gapless.storage.errors import StorageUnavailable
 from gapless.wiring import Home
 
 __all__ = ["RunSettings", "RunSummary", "SweepHalted", "run_here"]
-
-_log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.5
 _FIRST_LOOKS_EVERY_S = 0.05
@@ -95,10 +92,13 @@ def run_here(
             watcher.note(note)
         if not (home.store.exists(sweep_id) and _Watch(home, sweep_id, Silence()).complete_now()):
             pair.start()
-        submit_prepared(home, prepared)
+        report = submit_prepared(home, prepared)
         watch = _Watch(home, sweep_id, watcher)
         if not watch.complete_now():
             pair.start()
+            if not report.created:
+                # What was lost while nobody watched, such as the queue of a sweep taken up again.
+                watch.mend()
         halted = _until_complete(pair, watch, stop)
         if stop.count and not watch.complete:
             _leave_in_order(pair, watch, stop, settings.grace_s)
@@ -133,7 +133,7 @@ def _revive_unless_done(pair: _Pair, watch: _Watch) -> None:
     """Start anew what ended, unless it ended because the sweep is complete or cancelled."""
     watch.look()
     watch.look_at_state()
-    if not watch.complete and not watch.cancelled:
+    if not watch.complete and not watch.cancelled and watch.home_is_there():
         pair.revive(watch.watcher)
 
 
@@ -236,6 +236,7 @@ class _Watch:
         self.sweep_id = sweep_id
         self.watcher = watcher
         self.resent = 0
+        self._told = ""
         self._home = home
         self._reader = CoverageReader(home.blobs, sweep_id)
         self._declared = home.store.load(sweep_id).runs.all
@@ -251,6 +252,16 @@ class _Watch:
     def stored(self) -> int:
         return sum(self._outcomes.values())
 
+    def home_is_there(self) -> bool:
+        """Tell whether the home is not away; starting a program without it would help nobody."""
+        return self._home.is_there()
+
+    def _tell_once(self, text: str) -> None:
+        """Tell the person, but not the same again while it lasts."""
+        if text != self._told:
+            self._told = text
+            self.watcher.note(text)
+
     def complete_now(self) -> bool:
         """Look, and tell whether every run has its final result."""
         self.look()
@@ -262,8 +273,9 @@ class _Watch:
             coverage = self._reader.refresh()
             asked = self._home.store.asked(self.sweep_id)
         except StorageUnavailable as error:
-            _log.warning("%s", error)
+            self._tell_once(str(error))
             return
+        self._told = ""
         before = self.stored
         self._coverage = coverage
         self._outcomes = counts(self._declared, asked, coverage)
@@ -289,7 +301,7 @@ class _Watch:
         try:
             state = self._home.store.control(self.sweep_id).state
         except StorageUnavailable as error:
-            _log.warning("%s", error)
+            self._tell_once(str(error))
             return
         if state is not self._state and state is ControlState.PAUSED:
             self.watcher.note(
@@ -307,7 +319,7 @@ class _Watch:
         """Find what a lost queue, shard or ledger held and send it again."""
         from gapless.local.accounting import reconcile_and_resend  # noqa: PLC0415
 
-        sent = reconcile_and_resend(self._home, self.sweep_id)
+        sent = reconcile_and_resend(self._home, self.sweep_id, tell=self._tell_once)
         if sent:
             self.resent += sent
             self.watcher.note(f"{sent:,} runs were on no queue and not stored: sent again")

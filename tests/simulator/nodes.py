@@ -154,7 +154,14 @@ class SimNode(Actor):
 
     def died(self) -> None:
         """Start again after a while."""
-        self.world.at(1.0 + self.world.random.random() * 10.0, self.start)
+        life = self.life
+        self.frozen_until = 0.0
+
+        def start() -> None:
+            if self.life == life:
+                self.start()
+
+        self.world.at(1.0 + self.world.random.random() * 10.0, start)
 
     def stop(self) -> None:
         """Ask it to drain, as SIGTERM does."""

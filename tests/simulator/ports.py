@@ -127,10 +127,14 @@ class WatchedBlobs(MemoryBlobs):
             self.truth.blob_put(key, data)
         return stored
 
+    def delete(self, key: str) -> None:
+        super().delete(key)
+        self.truth.blob_deleted(key)
+
     def lose(self, key: str) -> None:
         """Destroy a blob, as a fault does."""
-        self.delete(key)
         self.truth.blob_lost(key)
+        self.delete(key)
 
 
 class _Faulty:

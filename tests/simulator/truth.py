@@ -133,13 +133,17 @@ class Truth:
         self.changed = True
 
     def blob_lost(self, key: str) -> None:
-        """Note that a fault destroyed a shard or its manifest."""
+        """Note that a fault is about to destroy a shard or its manifest."""
         folder = key.split("/")
         sweep = self.sweeps[folder[1]]
-        held = sweep.manifests.pop(folder[-1].rpartition(".")[0], None)
-        if held is not None:
-            _add(sweep.excused, held)
-        self.changed = True
+        _add(sweep.excused, sweep.manifests.get(folder[-1].rpartition(".")[0], {}))
+
+    def blob_deleted(self, key: str) -> None:
+        """Note that something is gone: a shard counts only with its manifest."""
+        folder = key.split("/")
+        if len(folder) > 2 and folder[2] == "shards":
+            self.sweeps[folder[1]].manifests.pop(folder[-1].rpartition(".")[0], None)
+            self.changed = True
 
     # What happens to queues -----------------------------------------------------------------------
 

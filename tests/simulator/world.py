@@ -73,11 +73,12 @@ class Lane:
 
     def _next(self) -> None:
         _, action = self._queued[0]
+        life = self.actor.life
         try:
             action()
         finally:
             self._queued.popleft()
-            if self._queued:
+            if self._queued and self.actor.life == life:
                 self.at(self._queued[0][0], self._next)
 
     def _act(self, action: Callable[[], None], life: int) -> None:

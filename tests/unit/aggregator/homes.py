@@ -84,6 +84,11 @@ class Running:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    @staticmethod
+    def here(blobs: Blobs, queues: Queues) -> int:
+        """Run one in this very thread."""
+        return Aggregator(AggregatorSettings(blobs=blobs, queues=queues)).run()
+
     def _run(self) -> None:
         self.status = self.aggregator.run()
 

@@ -21,7 +21,7 @@ from gapless.declaration.space import Space, linspace, range_
 GOLDEN = Path(__file__).parent / "golden"
 RELEASED = [
     (b'{"n":3,"x":0.25}', 1, 7547045205645295014),
-    (b'{"n":2,"x":0.25}', 1, 2243311053390973751),
+    (b'{"n":3,"x":0.5}', 1, 4384476715777425271),
 ]
 
 

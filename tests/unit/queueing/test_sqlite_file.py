@@ -86,10 +86,6 @@ def _replace_by_another_database(path: Path) -> None:
     connection.close()
 
 
-def _move_folder_away(path: Path) -> None:
-    path.parent.rename(path.parent.with_name("elsewhere"))
-
-
 LOSSES = {
     "deleted": _delete(""),
     "deleted with wal": _delete("", "-wal"),
@@ -105,7 +101,6 @@ LOSSES = {
     "replaced by garbage": _replace_by_garbage,
     "replaced by an empty file": _replace_by_nothing,
     "replaced by another database": _replace_by_another_database,
-    "folder moved away": _move_folder_away,
 }
 
 
@@ -483,3 +478,19 @@ queues.close()
 def test_a_forked_child_opens_the_file_anew_and_leaves_its_parents_leases(path: Path) -> None:
     subprocess.run([sys.executable, "-c", _FORK, str(path)], check=True, timeout=60)
     check_sound(path)
+
+
+def test_a_folder_that_is_away_is_waited_for_and_not_made_anew(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "home" / "queue.db"
+    queues = SqliteQueues(path, patience_s=1.0)
+    assert queues.send("a-jobs", [Entry("before")])[0].ok
+    path.parent.rename(tmp_path / "away")
+    with pytest.raises(QueueUnavailable):
+        queues.send("a-jobs", [Entry("meanwhile")])
+    assert not path.parent.exists()
+    (tmp_path / "away").rename(path.parent)
+    assert queues.send("a-jobs", [Entry("after")])[0].ok
+    assert queues.heads(["a-jobs"]) == {"a-jobs": ["before", "after"]}
+    queues.close()
