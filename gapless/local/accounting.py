@@ -78,7 +78,8 @@ def rebuild_ledger(home: Home) -> RebuildReport:
 def reconcile_and_resend(home: Home, sweep_id: str, *, tell: Callable[[str], None]) -> int:
     """Send again what is nowhere, rebuilding a ledger that is lost; give how many runs were sent.
 
-    `tell` takes what the person should know. Home, queue or ledger that cannot be used for now: nothing is sent, the next call may.
+    `tell` takes what the person should know. Home, queue or ledger that cannot be used for now:
+    nothing is sent, the next call may.
     """
     if not home.is_there():
         # Opening the ledger would make the folder anew, beside the one that is away.

@@ -36,7 +36,8 @@ def options_of_commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("command", "option"), options_of_commands())
 def test_every_command_and_option_is_in_the_reference(command: str, option: str) -> None:
-    section = re.search(rf"^## sweep {command}\b(.*?)(?=^## |\Z)", REFERENCE, re.M | re.S)
+    pattern = rf"^## sweep {command}\b(.*?)(?=^## |\Z)"
+    section = re.search(pattern, REFERENCE, re.MULTILINE | re.DOTALL)
     assert section, f"docs/reference has no section '## sweep {command}'"
     assert option in section.group(0) or option in REFERENCE.split("## Options of several", 1)[-1]
 
