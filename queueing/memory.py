@@ -11,8 +11,9 @@ import heapq
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from queueing.errors import QueueError
 from queueing.port import (
@@ -36,6 +37,8 @@ from queueing.refusals import (
 )
 
 __all__ = ["MemoryQueues"]
+
+_T = TypeVar("_T")
 
 _LOST = Answer(AnswerStatus.LEASE_LOST, "the lease is outdated: the message has moved on")
 
@@ -245,16 +248,14 @@ class MemoryQueues:
 
     def heads(self, queues: Sequence[str]) -> dict[str, list[str]]:
         """Give the first line of every message of each queue, at one moment."""
+        return self.read_heads(queues, lambda _queue, heads: list(heads))
+
+    def read_heads(
+        self, queues: Sequence[str], read: Callable[[str, Iterator[str]], _T]
+    ) -> dict[str, _T]:
+        """Give what `read(queue, heads)` makes of each queue's heads, at one moment."""
         with self._changed:
-            return {
-                queue: [
-                    stored.body.partition("\n")[0]
-                    for _, stored in sorted(self._queues[queue].messages.items())
-                ]
-                if queue in self._queues
-                else []
-                for queue in queues
-            }
+            return {queue: read(queue, self._heads_of(queue)) for queue in queues}
 
     def drop(self, queue: str) -> None:
         """Delete a queue with all its messages; safe to repeat."""
@@ -266,6 +267,11 @@ class MemoryQueues:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _heads_of(self, queue: str) -> Iterator[str]:
+        found = self._queues.get(queue)
+        for _, stored in sorted(found.messages.items()) if found is not None else ():
+            yield stored.body.partition("\n")[0]
 
     def _queue(self, queue: str) -> _Queue:
         if self._closed:

@@ -11,7 +11,7 @@ receives the message: the work of its holder is not thrown away for being late.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -247,17 +247,13 @@ def count(handle: Any, queue: str, *, now: float) -> QueueFacts | None:
     return QueueFacts(created_at_s=created[0], visible=ready + due, leased=leased, delayed=delayed)
 
 
-def first_lines(handle: Any, queues: Iterable[str]) -> dict[str, list[str]]:
-    """Give the first line of every message, by queue, in the order of sending."""
-    return {
-        queue: [
-            head
-            for (head,) in handle.execute(
-                "SELECT head FROM messages WHERE queue = ? ORDER BY seq", (queue,)
-            )
-        ]
-        for queue in queues
-    }
+def first_lines(handle: Any, queue: str) -> Iterator[str]:
+    """Give the first line of every message of a queue, in the order of sending."""
+    # Whoever reads them sees damage as the transaction does: the rows are fetched one by one.
+    for (head,) in handle.execute(
+        "SELECT head FROM messages WHERE queue = ? ORDER BY seq", (queue,)
+    ):
+        yield head
 
 
 def last_seq(handle: Any, queue: str) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from gapless.declaration.errors import DamagedMessage, NewerFormat
 from gapless.declaration.messages import decode_delivery, decode_job
@@ -32,32 +32,52 @@ class InFlight:
 def look_in_flight(sweep_id: str, queues: SnapshotQueues) -> InFlight:
     """Read the heads of both queues of a sweep, in one read transaction."""
     jobs_queue, results_queue = layout.jobs_queue(sweep_id), layout.results_queue(sweep_id)
-    heads = queues.heads([jobs_queue, results_queue])
-    sets: dict[int, list[RunSet]] = {}
-    damaged: list[str] = []
-    newer = 0
-    for queue in (jobs_queue, results_queue):
-        for head in heads[queue]:
-            try:
-                found = _runs_of(head, sweep_id=sweep_id, is_job=queue == jobs_queue)
-            except DamagedMessage as error:
-                damaged.append(f"{queue}: {error}")
-                continue
-            except NewerFormat:
-                newer += 1
-                continue
-            for epoch, runs in found:
-                held = sets.setdefault(epoch, [])
-                held.append(runs)
-                if len(held) == _JOINED_AT_ONCE:
-                    held[:] = [RunSet.union(held)]
+
+    def read(queue: str, heads: Iterator[str]) -> _Held:
+        return _held_in(queue, heads, sweep_id=sweep_id, is_job=queue == jobs_queue)
+
+    found = queues.read_heads([jobs_queue, results_queue], read)
+    jobs, deliveries = found[jobs_queue], found[results_queue]
     return InFlight(
-        runs={epoch: RunSet.union(each) for epoch, each in sets.items()},
-        jobs=len(heads[jobs_queue]),
-        deliveries=len(heads[results_queue]),
-        damaged=tuple(damaged),
-        newer=newer,
+        runs={
+            epoch: RunSet.union([*jobs.sets.get(epoch, ()), *deliveries.sets.get(epoch, ())])
+            for epoch in {*jobs.sets, *deliveries.sets}
+        },
+        jobs=jobs.messages,
+        deliveries=deliveries.messages,
+        damaged=(*jobs.damaged, *deliveries.damaged),
+        newer=jobs.newer + deliveries.newer,
     )
+
+
+@dataclass(slots=True)
+class _Held:
+    """What one queue holds; of each epoch a few sets to be joined."""
+
+    sets: dict[int, list[RunSet]] = field(default_factory=dict)
+    messages: int = 0
+    damaged: list[str] = field(default_factory=list)
+    newer: int = 0
+
+
+def _held_in(queue: str, heads: Iterator[str], *, sweep_id: str, is_job: bool) -> _Held:
+    held = _Held()
+    for head in heads:
+        held.messages += 1
+        try:
+            found = _runs_of(head, sweep_id=sweep_id, is_job=is_job)
+        except DamagedMessage as error:
+            held.damaged.append(f"{queue}: {error}")
+            continue
+        except NewerFormat:
+            held.newer += 1
+            continue
+        for epoch, runs in found:
+            sets = held.sets.setdefault(epoch, [])
+            sets.append(runs)
+            if len(sets) == _JOINED_AT_ONCE:
+                sets[:] = [RunSet.union(sets)]
+    return held
 
 
 def _runs_of(head: str, *, sweep_id: str, is_job: bool) -> list[tuple[int, RunSet]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from queueing.port import Queues
 
 __all__ = ["Clock", "NewId", "SnapshotQueues"]
+
+_T = TypeVar("_T")
 
 Clock = Callable[[], float]
 """Gives now in Unix seconds."""
@@ -19,8 +21,11 @@ NewId = Callable[[], str]
 class SnapshotQueues(Queues, Protocol):
     """Queues that can say at one instant what they hold: absence is then proof, not a guess."""
 
-    def heads(self, queues: Sequence[str]) -> dict[str, list[str]]:
-        """Give, in one read transaction, the first line of the body of every message.
+    def read_heads(
+        self, queues: Sequence[str], read: Callable[[str, Iterator[str]], _T]
+    ) -> dict[str, _T]:
+        """Give what `read(queue, heads)` makes of each queue, in one read transaction.
 
-        Visible, leased and delayed ones; a missing queue has none.
+        The heads are the first lines of the bodies of all messages, visible, leased and delayed
+        ones; a missing queue has none. `read` may be called again from the first queue on.
         """

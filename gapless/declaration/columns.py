@@ -13,24 +13,29 @@ from gapless.declaration.canonical import INT_MAX, INT_MIN, canonical_json, chec
 
 __all__ = ["Column", "Kind", "column_of", "first_rows", "gather", "joined_kind", "plain"]
 
-Kind = Literal["int", "float", "bool", "str", "json"]
+Kind = Literal["int", "float", "number", "bool", "str", "json"]
 
 _DTYPES: dict[Kind, Any] = {
     "int": np.int64,
     "float": np.float64,
+    "number": object,
     "bool": np.bool_,
     "str": object,
     "json": object,
 }
 _KINDS: dict[type, Kind] = {int: "int", float: "float", bool: "bool", str: "str"}
+_NUMERIC = frozenset(("int", "float", "number"))
+_EXACT = 2**53
+"""Integers up to here (absolute) are floats without loss."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """Values of one parameter, shape (n,), and their kind.
 
-    `int` is int64, `float` float64, `bool` bool; `str` and `json` are object arrays of Python
-    values (`json`: none, lists, tables, or values of more than one type).
+    `int` is int64, `float` float64, `bool` bool. The others are object arrays of Python values:
+    `str`; `number`, integers and floats as they were written, each of which float64 holds exactly;
+    `json`, anything else (none, lists, tables, values of more than one type).
     """
 
     values: NDArray[Any]
@@ -68,21 +73,26 @@ def plain(value: Any) -> Any:
 def column_of(values: Sequence[Any]) -> Column:
     """Build from plain Python values; DeclarationError for what cannot be a value."""
     types = set(map(type, values))
-    kind: Kind = _KINDS.get(types.pop(), "json") if len(types) == 1 else "json"
+    kind = _kind_of(values, types)
     if kind == "int" and (min(values) < INT_MIN or max(values) > INT_MAX):
         canonical_json(list(values))
     array = _array(values, kind)
     if kind == "str":
         for each in values:
             check_text(each)
-    elif kind == "json" or (kind == "float" and not np.isfinite(array).all()):
+    elif kind in {"number", "json"} or (kind == "float" and not np.isfinite(array).all()):
         canonical_json(list(values))
     return Column(array, kind)
 
 
-def joined_kind(kinds: Sequence[Kind]) -> Kind:
-    """Give the kind of a column whose parts have these kinds."""
-    return kinds[0] if len(set(kinds)) == 1 else "json"
+def joined_kind(columns: Sequence[Column]) -> Kind:
+    """Give the kind of a column that has the values of all of these."""
+    kinds = {column.kind for column in columns}
+    if len(kinds) == 1:
+        return kinds.pop()
+    if kinds <= _NUMERIC and all(map(_exact_as_float, columns)):
+        return "number"
+    return "json"
 
 
 def gather(count: int, kind: Kind, parts: Sequence[tuple[NDArray[Any] | slice, Column]]) -> Column:
@@ -125,10 +135,10 @@ def _copied(value: Any) -> Any:
 
 
 def _codes(column: Column) -> NDArray[np.int64]:
-    if column.kind in {"str", "json"}:
+    if column.kind in {"str", "number", "json"}:
         seen: dict[Any, int] = {}
         keys: list[Any] = column.tolist()
-        if column.kind == "json":
+        if column.kind != "str":
             keys = list(map(canonical_json, keys))
         return np.fromiter(
             (seen.setdefault(key, len(seen)) for key in keys), dtype=np.int64, count=len(keys)
@@ -137,6 +147,22 @@ def _codes(column: Column) -> NDArray[np.int64]:
     if column.kind == "float":
         bits = bits.view(np.int64)
     return np.unique(bits, return_inverse=True)[1].astype(np.int64)
+
+
+def _kind_of(values: Sequence[Any], types: set[type]) -> Kind:
+    if len(types) == 1:
+        return _KINDS.get(next(iter(types)), "json")
+    if types == {int, float} and all(
+        type(value) is float or abs(value) <= _EXACT for value in values
+    ):
+        return "number"
+    return "json"
+
+
+def _exact_as_float(column: Column) -> bool:
+    if column.kind != "int":
+        return True
+    return int(column.values.min()) >= -_EXACT and int(column.values.max()) <= _EXACT
 
 
 def _array(values: Sequence[Any], kind: Kind) -> NDArray[Any]:

@@ -37,12 +37,16 @@ class FrozenSpace:
     @cached_property
     def kinds(self) -> dict[str, Kind]:
         """The kind each parameter has in every column this space gives."""
-        found: dict[str, list[Kind]] = {name: [] for name in self.names}
-        for block in self.blocks:
-            for factor in block.factors:
-                for name, column in zip(factor.names, factor.columns, strict=True):
-                    found[name].append(column.kind)
-        return {name: joined_kind(kinds) for name, kinds in found.items()}
+        return {name: joined_kind(listed) for name, listed in self.listed.items()}
+
+    @cached_property
+    def listed(self) -> dict[str, list[Column]]:
+        """The values each parameter may have, as its factors list them."""
+        found: dict[str, list[Column]] = {name: [] for name in self.names}
+        for factor in self.factors():
+            for name, column in zip(factor.names, factor.columns, strict=True):
+                found[name].append(column)
+        return found
 
     def columns(self, points: Rows) -> dict[str, Column]:
         """Give the values of each parameter at these points (int64, any order), in their order."""

@@ -110,7 +110,8 @@ class Runs:
         if self._kinds is None:
             spaces = [space for layout in self._segments for space in layout.spaces]
             self._kinds = {
-                name: joined_kind([space.kinds[name] for space in spaces]) for name in self.names
+                name: joined_kind([column for space in spaces for column in space.listed[name]])
+                for name in self.names
             }
         return self._kinds
 

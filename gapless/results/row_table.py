@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gapless.results.columns import ColumnKind, ValueColumn
 from gapless.results.outcome import Outcome
 from gapless.results.row_index import RowIndex
-from gapless.results.shard_writing import RunLookup
+from gapless.results.shard_writing import RunLookup, parameter_value
 from gapless.results.storable import json_text
 
 __all__ = ["FIXED", "RowTable", "RunFacts", "column_names", "write_csv"]
@@ -62,7 +62,7 @@ class RowTable:
             columns=column_names(tuple(parameters), index.names),
             data=(
                 numbers.tolist(),
-                *(column.tolist() for column in parameters.values()),
+                *(parameter_value(column).tolist() for column in parameters.values()),
                 *fixed,
                 *(_plain_list(column) for column in values.values()),
             ),

@@ -8,6 +8,7 @@ not at all.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _GROWTH_BYTES = 4 * 2**20
 _PARAMETER_KINDS = {
     "int": ColumnKind.INT64,
     "float": ColumnKind.FLOAT64,
+    "number": ColumnKind.FLOAT64,
     "bool": ColumnKind.BOOL,
     "str": ColumnKind.STR,
 }
@@ -59,7 +61,7 @@ class ParameterColumn(Protocol):
 
     @property
     def kind(self) -> str:
-        """One of int, float, bool, str, json."""
+        """One of int, float, number (integers and floats), bool, str, json."""
 
     def tolist(self) -> list[Any]:
         """Give plain Python values."""
@@ -124,8 +126,13 @@ def encode_shard(
 
 
 def parameter_value(column: ParameterColumn) -> ValueColumn:
-    """Give a parameter's column as a column of values (mixed and nested ones as JSON text)."""
+    """Give a parameter's column as a column of values.
+
+    Integers among floats become floats; other mixed values, and nested ones, JSON text.
+    """
     kind = _PARAMETER_KINDS.get(column.kind)
+    if kind is ColumnKind.FLOAT64:
+        return ValueColumn(kind, column.values.astype(np.float64, copy=False))
     if kind is not None:
         return ValueColumn(kind, column.values)
     texts = [str(json_text(value)) for value in column.tolist()]
@@ -134,7 +141,9 @@ def parameter_value(column: ParameterColumn) -> ValueColumn:
 
 @contextmanager
 def _file_in_memory() -> Iterator[h5py.File]:
-    file = h5py.File("shard", "w", driver="core", backing_store=False, block_size=_GROWTH_BYTES)
+    # HDF5 refuses a second open file of the same name, in memory too: a name a thread.
+    name = f"shard-{threading.get_ident()}"
+    file = h5py.File(name, "w", driver="core", backing_store=False, block_size=_GROWTH_BYTES)
     try:
         yield file
     finally:

@@ -81,14 +81,8 @@ class SimAggregator(Actor):
 
     def died(self) -> None:
         """Start again after a while."""
-        life = self.life
         self.frozen_until = 0.0
-
-        def start() -> None:
-            if self.life == life:
-                self.start()
-
-        self.world.at(1.0 + self.world.random.random() * 10.0, start)
+        self.start_later(1.0)
 
     def stop(self) -> None:
         """Ask it to leave, as SIGTERM does."""
@@ -115,7 +109,7 @@ class SimAggregator(Actor):
             self._tick_at = float("inf")
             self._handle(Ticked())
 
-    def perform(self, command: Command) -> None:
+    def perform(self, command: Command) -> None:  # noqa: C901, PLR0912
         """Do a command, in its lane; a planted bug overrides this."""
         match command:
             case HoldLeases():

@@ -57,7 +57,6 @@ from compute_node.rules import NodeRules
 from compute_node.state import NodeState
 from compute_node.watches import CompletenessWatch, read_controls
 from gapless.declaration.messages import text_digest
-from gapless.declaration.runs import Runs
 from gapless.declaration.runset import RunSet
 from gapless.errors import GaplessError
 from gapless.results.block import ErrorRecord, encode_block
@@ -114,7 +113,7 @@ class SimNode(Actor):
         names = ("receive", "send", "send2", "change", "prepare", "control", "watch", "renew")
         self.lanes = {name: Lane(self) for name in names}
         self.workers: dict[int, _Worker] = {}
-        self.runs: dict[str, Runs] = {}
+        self.seeds: dict[str, list[int]] = {}
         rules = NodeRules(
             node=self.name,
             id_prefix=f"{self.name}-{world.new_id()}",
@@ -154,14 +153,8 @@ class SimNode(Actor):
 
     def died(self) -> None:
         """Start again after a while."""
-        life = self.life
         self.frozen_until = 0.0
-
-        def start() -> None:
-            if self.life == life:
-                self.start()
-
-        self.world.at(1.0 + self.world.random.random() * 10.0, start)
+        self.start_later(1.0)
 
     def stop(self) -> None:
         """Ask it to drain, as SIGTERM does."""
@@ -238,11 +231,10 @@ class SimNode(Actor):
         try:
             runs = self.files.load(command.sweep).runs
             # As a node does: everything the runs need is here before a worker starts.
-            runs.block(runs.all.to_array())
-            self.runs[command.sweep] = runs
+            self.seeds[command.sweep] = runs.seeds(runs.all.to_array()).tolist()
         except GaplessError as error:
             return PreparationFailed(command.sweep, str(error))
-        return SweepPrepared(command.sweep, command.code, self.runs[command.sweep].total)
+        return SweepPrepared(command.sweep, command.code, runs.total)
 
     # What goes on by itself -----------------------------------------------------------------------
 
@@ -352,7 +344,7 @@ class SimNode(Actor):
                 attempt=worker.attempt,
                 started_s=worker.started_at,
                 duration_s=duration_s,
-                values={"y": value_of(self.runs[chunk.sweep].describe(run).seed)} if ok else {},
+                values={"y": value_of(self.seeds[chunk.sweep][run])} if ok else {},
                 error=None if ok else ErrorRecord(run=run, kind="exception", type="ValueError"),
                 attempts=[attempt_record(each, node=self.name) for each in records],
             )

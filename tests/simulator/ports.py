@@ -257,6 +257,11 @@ class FaultyQueues(_Faulty):
     def heads(self, queues: Sequence[str]) -> dict[str, list[str]]:
         return self._ask(lambda: self.inner.heads(queues))
 
+    def read_heads(
+        self, queues: Sequence[str], read: Callable[[str, Iterator[str]], _T]
+    ) -> dict[str, _T]:
+        return self._ask(lambda: self.inner.read_heads(queues, read))
+
     def drop(self, queue: str) -> None:
         self._ask(lambda: self.inner.drop(queue))
 

@@ -1,4 +1,4 @@
-"""One seed, from the first submit to complete results: who lives in the world and what befalls it."""
+"""One seed, from the first submit to complete results: who lives there and what befalls them."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Scenario:
     def __init__(self, seed: int, cast: Cast | None = None) -> None:
         cast = cast or Cast()
         self.plan = Plan.of(seed)
+        self.sweep_ids = [frozen.id for frozen in self.plan.sweeps]
         self.world = World(seed)
         self.truth = Truth()
         self.spells = Spells()
@@ -73,7 +74,7 @@ class Scenario:
     def play(self) -> None:
         """Play it to the end; Violation when an invariant breaks."""
         for actor in (*self.nodes, *self.aggregators):
-            self.world.at(self.world.random.random() * 10.0, actor.start)
+            actor.start_later(0.0)
         for frozen in self.plan.sweeps:
             self.person.give(
                 self.world.random.random() * 5.0, f"submit {frozen.id}", self._submit(frozen)
@@ -98,20 +99,20 @@ class Scenario:
         def sometime() -> float:
             return dice.uniform(0.1, 0.95) * until
 
-        for _ in range(dice.randrange(3)):
-            self.world.at(sometime(), self._lose_queue)
-        for _ in range(dice.randrange(2)):
-            self.world.at(sometime(), self._lose_shard)
-        for _ in range(dice.randrange(4)):
-            self.world.at(sometime(), self._kill_one)
-        for _ in range(dice.randrange(3)):
-            self.world.at(sometime(), self._freeze_one)
-        for _ in range(dice.randrange(2)):
-            self.world.at(sometime(), self._stop_one)
-        for _ in range(dice.randrange(3)):
-            self.world.at(sometime(), self._begin_spell)
+        for fault, most in (
+            (self._lose_queue, 2),
+            (self._lose_shard, 1),
+            (self._kill_one, 3),
+            (self._freeze_one, 2),
+            (self._stop_one, 1),
+            (self._begin_spell, 2),
+        ):
+            for _ in range(dice.randrange(most + 1)):
+                self.world.at(sometime(), fault)
         if dice.random() < 0.3:
             self.world.at(sometime(), self._lose_ledger)
+        if dice.random() < 0.5:
+            self.world.at(sometime(), self._read_in_between)
         for frozen in self.plan.sweeps:
             self._plan_commands(frozen.id, sometime)
 
@@ -222,11 +223,11 @@ class Scenario:
 
     def _complete(self) -> bool:
         return all(
-            self.truth.sweeps[frozen.id].declared_by(self.blobs, frozen.id)
-            and not self.truth.sweeps[frozen.id].missing()
-            and frozen.id in self.person.reports
-            and self.person.reports[frozen.id].complete
-            for frozen in self.plan.sweeps
+            each in self.person.reports
+            and self.person.reports[each].complete
+            and self.truth.sweeps[each].declared_by(self.blobs, each)
+            and not self.truth.sweeps[each].missing()
+            for each in self.sweep_ids
         )
 
     def _lacking(self) -> str:
@@ -235,11 +236,21 @@ class Scenario:
         )
 
     def _check_end(self) -> None:
-        for frozen in self.plan.sweeps:
-            runs = SweepStore(self.blobs).load(frozen.id).runs
-            shown = check_reader(self.blobs, frozen.id, plan=self.plan, runs=runs, read=self.read)
-            if shown != runs.total:
-                raise Violation(f"{frozen.id} is complete, and {shown} of {runs.total} runs show")
+        for sweep_id in self.sweep_ids:
+            shown, total = self._read(sweep_id)
+            if shown != total:
+                raise Violation(f"{sweep_id} is complete, and {shown} of {total} runs show")
+
+    def _read_in_between(self) -> None:
+        for sweep_id in self.sweep_ids:
+            if SweepStore(self.blobs).exists(sweep_id):
+                shown, total = self._read(sweep_id)
+                self.world.log(f"a reader of {sweep_id} sees {shown} of {total} runs")
+
+    def _read(self, sweep_id: str) -> tuple[int, int]:
+        runs = SweepStore(self.blobs).load(sweep_id).runs
+        shown = check_reader(self.blobs, sweep_id, plan=self.plan, runs=runs, read=self.read)
+        return shown, runs.total
 
 
 def run_seed(seed: int, cast: Cast | None = None) -> World:

@@ -7,7 +7,7 @@ import pytest
 from aggregator.commands import DeleteMessages, Flush
 from aggregator.proof import DurableShard
 from compute_node.commands import DeleteJob, SendDelivery, StoreClaim
-from compute_node.events import DeliveryAcknowledged
+from compute_node.events import DeliveryAcknowledged, ReceiveEnded, SweepsCompleted
 from gapless.results.outcome import Outcome
 from gapless.results.shard import read_shard
 from gapless.storage import layout
@@ -49,6 +49,21 @@ class DeletesBeforeTheDelivery(SimNode):
                 for job in list(lane.jobs.values()):
                     super().perform(DeleteJob(job.key, job.lease))
         super().perform(command)
+
+
+class TakesCompleteForCompleteForEver(SimNode):
+    """Holds a sweep that was complete once for complete, whatever was appended since."""
+
+    def start(self):
+        super().start()
+        self.complete = {}
+
+    def tell(self, event):
+        super().tell(event)
+        if isinstance(event, SweepsCompleted):
+            self.complete |= {name: (name, epoch, 10**6) for name, epoch, _ in event.sweeps}
+        elif isinstance(event, ReceiveEnded) and self.complete:
+            super().tell(SweepsCompleted(tuple(self.complete.values())))
 
 
 class DeletesBeforeTheFlush(SimAggregator):
@@ -164,6 +179,7 @@ def takes_the_wrong_row(blobs, sweep_id):
         (Cast(person=NeverResubmits), "I1b: not complete"),
         (Cast(node=DeletesBeforeTheAcknowledgement), "I2: runs"),
         (Cast(node=DeletesBeforeTheDelivery), "I2: runs"),
+        (Cast(node=TakesCompleteForCompleteForEver), "I2: runs"),
         (Cast(aggregator=DeletesBeforeTheFlush), "I3: a delivery"),
         (Cast(aggregator=ForgetsTheManifest), "I3: a delivery"),
         (Cast(person=SendsBeforeTheReceipt), "I5: job"),

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from gapless.declaration.control import Asked, Control, ControlState
+from gapless.declaration.errors import MessageError
 from gapless.declaration.messages import decode_delivery, decode_job
 from gapless.declaration.runset import RunSet
 from gapless.results.manifest import Manifest, decode_manifest
@@ -238,7 +239,7 @@ def _held_by(queue: str, body: str) -> Held:
             return {job.epoch: mask_of(job.runs)}
         for part in decode_delivery(body).parts:
             _add(held, {part.epoch: mask_of(part.runs)})
-    except Exception:
+    except MessageError:
         return {}
     return held
 

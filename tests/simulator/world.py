@@ -46,6 +46,19 @@ class Actor:
     def died(self) -> None:
         """Say what follows a death (a restart, most of the time)."""
 
+    def start(self) -> None:
+        """Begin a life."""
+
+    def start_later(self, least_s: float) -> None:
+        """Begin a life some time from now, unless another death comes first."""
+        life = self.life
+
+        def start() -> None:
+            if self.life == life:
+                self.start()
+
+        self.world.at(least_s + self.world.random.random() * 10.0, start)
+
 
 class Lane:
     """One thread of an actor: never does two things at once; what is queued is done in order."""

@@ -169,7 +169,7 @@ def test_a_refused_flush_keeps_the_messages_and_is_made_again():
 
 
 class MoodyQueues(MemoryQueues):
-    """Is away for the first receives; deletes the first time in part, then not at all, then well."""
+    """Is away for the first receives; deletes in part, then not at all, then well."""
 
     def __init__(self):
         super().__init__()

@@ -348,6 +348,13 @@ def test_until_complete_leaves_only_when_manifests_cover_every_run():
     assert one_of(Exit, state.handle(received(), 1.0)).status == 0
 
 
+def test_copies_of_a_complete_sweep_do_not_delay_the_leaving():
+    state = met(20, until_complete=True, flush_age_s=60.0)
+    assert not all_of(Flush, state.handle(received(buffered(0, 10)), 0.0))
+    complete = CoverageRead(SWEEP, RunSet.span(0, 20), {})
+    assert all_of(Flush, state.handle(complete, 1.0))
+
+
 def test_until_complete_waits_for_a_sweep_that_is_not_there_yet():
     state = met(20, missing=RunSet(), until_complete=True, sweep_ids=(SWEEP, "late-22222222"))
     assert not all_of(Exit, state.handle(received(), 1.0))

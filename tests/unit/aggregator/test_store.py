@@ -71,7 +71,9 @@ class Place:
         return self.read(delivery_body(self.sweep_id, *runs, **more))
 
     def read(self, body):
-        lease = Lease(layout.results_queue(self.sweep_id), hashlib.sha256(body.encode()).hexdigest())
+        lease = Lease(
+            layout.results_queue(self.sweep_id), hashlib.sha256(body.encode()).hexdigest()
+        )
         return read_message(Message(lease, body, 1))
 
     def flush(self, *batch, number=1):

@@ -255,7 +255,7 @@ def test_programs_of_a_home_load_no_ledger_library(submitted: Place, program: st
 
 def test_a_person_may_stop_a_run_and_the_same_command_continues_it(place: Place) -> None:
     (place.folder / "work.py").write_text(
-        "import time\ndef work(a, b):\n    time.sleep(0.5)\n    return a + b\n"
+        "import time\ndef work(a, b):\n    time.sleep(1)\n    return a + b\n"
     )
     stopped = subprocess.Popen(
         [str(Path(sys.executable).parent / "sweep"), "run", "sweep.toml", "--workers", "1"],
@@ -266,12 +266,16 @@ def test_a_person_may_stop_a_run_and_the_same_command_continues_it(place: Place)
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline_s = time.monotonic() + 60
-    while not any((place.home / "nodes").glob("*.json")):
-        assert time.monotonic() < deadline_s, "no node was heard"
-        time.sleep(0.05)
-    stopped.send_signal(signal.SIGINT)
-    _, said = stopped.communicate(timeout=60)
+    try:
+        deadline_s = time.monotonic() + 60
+        while not any((place.home / "nodes").glob("*.json")):
+            assert time.monotonic() < deadline_s, "no node was heard"
+            time.sleep(0.05)
+        stopped.send_signal(signal.SIGINT)
+        _, said = stopped.communicate(timeout=60)
+    finally:
+        stopped.kill()
+        stopped.wait()
     assert stopped.returncode == 130, said
     assert "sweep run sweep.toml" in said
     assert place.json("status")["sweeps"][0]["left"] > 0

@@ -40,21 +40,25 @@ def test_a_program_that_ends_at_once_is_started_again_a_bounded_number_of_times(
 ) -> None:
     program = Program("node", ["node", "--no-such-option"], log=tmp_path / "node.log")
     program.start()
-    with pytest.raises(ProgramFailed, match="no-such-option"):
-        _restart_for_ever(program)
+    try:
+        with pytest.raises(ProgramFailed, match="no-such-option"):
+            _restart_for_ever(program)
+    finally:
+        program.close()
     assert program.restarts == MAX_RESTARTS
-    program.close()
 
 
 def test_an_aggregator_leaves_on_sigterm(tmp_path: Path) -> None:
     make_home(tmp_path / "home")
     program = aggregator(tmp_path)
     program.start()
-    wait_until((tmp_path / "home" / "queue.db").exists)
-    program.ask_to_leave()
-    assert program.wait(20)
-    assert program.exit_status in {0, -signal.SIGTERM}
-    program.close()
+    try:
+        wait_until((tmp_path / "home" / "queue.db").exists)
+        program.ask_to_leave()
+        assert program.wait(20)
+        assert program.exit_status in {0, -signal.SIGTERM}
+    finally:
+        program.close()
 
 
 def test_a_program_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
@@ -69,12 +73,14 @@ def test_a_program_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
     )
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    wait_until((tmp_path / "home" / "queue.db").exists)
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    try:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.stdout.close()
+        wait_until((tmp_path / "home" / "queue.db").exists)
+    finally:
+        parent.kill()
+        parent.wait()
     wait_until(lambda: not _runs(child))
 
 

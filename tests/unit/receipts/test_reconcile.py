@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +20,8 @@ from receipts.ledger import State, open_ledger
 from receipts.policy import ResubmitPolicy
 from receipts.reconcile import ExitStatus
 from tests.unit.receipts.world import Died, Fate, World, declare
+
+_T = TypeVar("_T")
 
 
 def test_a_sweep_just_submitted_is_in_flight(world: World) -> None:
@@ -270,8 +273,10 @@ def test_a_run_that_moves_while_reconcile_looks_is_no_gap(world: World) -> None:
     world.deliver(sweep, world.take_jobs(sweep, 1))
 
     class Moving(MemoryQueues):
-        def heads(self, queues: Sequence[str]) -> dict[str, list[str]]:
-            found = world.queues.heads(queues)
+        def read_heads(
+            self, queues: Sequence[str], read: Callable[[str, Iterator[str]], _T]
+        ) -> dict[str, _T]:
+            found = world.queues.read_heads(queues, read)
             world.keep(sweep, {(0, Outcome.OK): RunSet.span(0, 10)})
             world.lose_queues(sweep)
             return found
