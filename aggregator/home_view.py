@@ -14,9 +14,11 @@ from aggregator.events import (
 )
 from gapless.declaration.runset import RunSet
 from gapless.errors import GaplessError
+from gapless.patience import patiently
 from gapless.results.coverage import Coverage, CoverageReader, missing
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
+from gapless.storage.errors import StorageUnavailable
 from gapless.storage.sweeps import StoredSweep, SweepStore
 
 __all__ = ["HomeView"]
@@ -43,15 +45,18 @@ class HomeView:
     def poll(self, sweep_ids: tuple[str, ...] | None) -> SweepsPolled | SweepsUnread:
         """Read the state wanted of every sweep served (of the home, when none is named)."""
         try:
-            ids = self._store.ids() if sweep_ids is None else sweep_ids
-            states = {
-                sweep_id: SweepState(self._store.control(sweep_id).state.value)
-                for sweep_id in ids
-                if sweep_ids is None or self._store.exists(sweep_id)
-            }
+            states = patiently(lambda: self._states(sweep_ids), on=StorageUnavailable)
         except GaplessError as error:
             return SweepsUnread(str(error))
         return SweepsPolled(states)
+
+    def _states(self, sweep_ids: tuple[str, ...] | None) -> dict[str, SweepState]:
+        ids = self._store.ids() if sweep_ids is None else sweep_ids
+        return {
+            sweep_id: SweepState(self._store.control(sweep_id).state.value)
+            for sweep_id in ids
+            if sweep_ids is None or self._store.exists(sweep_id)
+        }
 
     def sweep(self, sweep_id: str) -> StoredSweep | None:
         """Load a sweep, again only when a segment was added; None when the home has none such."""
@@ -72,16 +77,18 @@ class HomeView:
     def read_coverage(self, sweep_id: str) -> CoverageRead | CoverageUnread:
         """Read which runs a sweep has and which of them still lack a final result."""
         try:
-            stored = self.sweep(sweep_id)
-            if stored is None:
-                return CoverageRead(sweep_id, RunSet(), {})
-            runs = stored.runs.all
-            # Asked first: a run asked for anew meanwhile counts as missing at the next read.
-            asked = self._store.asked(sweep_id)
-            lacking = missing(runs, asked, self.coverage(sweep_id))
+            return patiently(lambda: self._read_coverage(sweep_id), on=StorageUnavailable)
         except GaplessError as error:
             return CoverageUnread(sweep_id, str(error))
-        return CoverageRead(sweep_id, runs, lacking)
+
+    def _read_coverage(self, sweep_id: str) -> CoverageRead:
+        stored = self.sweep(sweep_id)
+        if stored is None:
+            return CoverageRead(sweep_id, RunSet(), {})
+        runs = stored.runs.all
+        # Asked first: a run asked for anew meanwhile counts as missing at the next read.
+        asked = self._store.asked(sweep_id)
+        return CoverageRead(sweep_id, runs, missing(runs, asked, self.coverage(sweep_id)))
 
     def adopt(self, sweep_id: str, *, older_than_s: float, now_s: float) -> OrphansAdopted:
         """Write the manifests of complete shards that have none; a failed look is made again."""
@@ -95,7 +102,7 @@ class HomeView:
 
     def manifests(self, sweep_id: str) -> int:
         """Count a sweep's manifests, as of the last look at its coverage."""
-        return len(self._reader(sweep_id).manifests)
+        return len(self._reader(sweep_id).shards)
 
     def _reader(self, sweep_id: str) -> CoverageReader:
         if sweep_id not in self._readers:

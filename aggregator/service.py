@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -51,9 +51,11 @@ from aggregator.events import (
 )
 from aggregator.home_view import HomeView
 from aggregator.lanes import Broken, Inbox, Lane
+from aggregator.own_coverage import OwnCoverage
 from aggregator.policy import Policy
 from aggregator.state import AggregatorState
 from aggregator.store import DeliveryStore, Origins
+from gapless.patience import patiently
 from gapless.storage.blobs import Blobs
 from gapless.storage.errors import StorageError
 from gapless.storage.sweeps import SweepStore
@@ -121,10 +123,12 @@ class Aggregator:
         self._inbox: Inbox = queue.SimpleQueue()
         self._home = HomeView(settings.blobs, SweepStore(settings.blobs))
         origins = Origins(settings.aggregator_id, settings.clock)
-        self._store = DeliveryStore(settings.blobs, self._home, origins)
+        self._own = OwnCoverage(settings.blobs, settings.aggregator_id, time.monotonic)
+        self._store = DeliveryStore(settings.blobs, self._home, origins, self._own)
         self._keeper: LeaseKeeper | None = None
         self._lanes: dict[str, Lane] = {}
         self._exit: Exit | None = None
+        self._rows = 0
 
     def stop(self) -> None:
         """Ask it to store and delete what it has, and to leave."""
@@ -141,6 +145,7 @@ class Aggregator:
             return self._loop(AggregatorState(self._settings.policy(), time.monotonic()))
         finally:
             self._keeper.close()
+            self._lanes["store"].do(self._write_coverage)
             for lane in self._lanes.values():
                 lane.close()
 
@@ -151,10 +156,12 @@ class Aggregator:
             self._keeper.beat()
             for event in events:
                 _report(event)
+                if isinstance(event, ShardStored):
+                    self._rows += sum(each.rows for each in event.stored)
                 for command in state.handle(event, time.monotonic()):
                     self._perform(command)
                 if self._exit is not None:
-                    _LOG.info("leaving: %s", self._exit.reason)
+                    _LOG.info("leaving (%s): %d rows stored", self._exit.reason, self._rows)
                     return self._exit.status
             now = time.monotonic()
             events = self._wait(min(state.wake_at(now) - now, _LONGEST_TURN_S))
@@ -200,11 +207,11 @@ class Aggregator:
                 for lease in command.leases:
                     self._keeper.drop(lease)
             case Flush():
-                store.do(lambda: [self._store.flush(command)])
+                store.do(lambda: self._flush(command))
             case QuarantineMessage():
                 store.do(lambda: [self._store.quarantine(command)])
             case PollSweeps():
-                store.do(lambda: [self._home.poll(self._settings.sweep_ids)])
+                store.do(self._poll)
             case ReadCoverage():
                 store.do(lambda: [self._home.read_coverage(command.sweep_id)])
             case AdoptOrphans():
@@ -218,11 +225,14 @@ class Aggregator:
 
     def _receive(self, command: ReceiveDeliveries) -> list[Event]:
         try:
-            messages = self._queues.receive(
-                command.queues,
-                most=command.most,
-                wait_s=self._settings.receive_wait_s,
-                lease_s=self._settings.lease_s,
+            messages = patiently(
+                lambda: self._queues.receive(
+                    command.queues,
+                    most=command.most,
+                    wait_s=self._settings.receive_wait_s,
+                    lease_s=self._settings.lease_s,
+                ),
+                on=QueueUnavailable,
             )
         except QueueUnavailable as error:
             return [ReceiveFailed(str(error))]
@@ -231,16 +241,32 @@ class Aggregator:
         others = [each for each in read if not isinstance(each, Buffered)]
         return [*others, DeliveriesReceived(deliveries)]
 
+    def _flush(self, command: Flush) -> Iterator[Event]:
+        yield self._store.flush(command)
+        # After the answer is on its way: the messages can be deleted meanwhile.
+        self._own.write_due()
+
+    def _poll(self) -> Iterator[Event]:
+        yield self._home.poll(self._settings.sweep_ids)
+        self._own.write_due()
+
+    def _write_coverage(self) -> list[Event]:
+        self._own.write_all()
+        return []
+
     def _delete(self, command: DeleteMessages) -> list[Event]:
         try:
-            answers = self._queues.delete(command.leases)
+            answers = patiently(lambda: self._queues.delete(command.leases), on=QueueUnavailable)
         except QueueUnavailable as error:
             return [DeleteFailed(command.leases, command.proof, str(error))]
         return [delete_event(command, [each.ok for each in answers])]
 
     def _release(self, command: ReleaseMessages) -> list[Event]:
         try:
-            self._queues.release(command.leases, delay_s=command.delay_s)
+            patiently(
+                lambda: self._queues.release(command.leases, delay_s=command.delay_s),
+                on=QueueUnavailable,
+            )
         except QueueUnavailable as error:
             # Not given back: they are seen again when their leases end.
             _LOG.warning("%d messages were not given back: %s", len(command.leases), error)

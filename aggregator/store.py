@@ -16,7 +16,6 @@ same id) are left alone and the shard gets a new number.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,16 +30,19 @@ from aggregator.events import (
     ShardStored,
 )
 from aggregator.home_view import HomeView
+from aggregator.own_coverage import OwnCoverage
 from aggregator.proof import AlreadyFinal, DurableShard, DurableWaste, Proof
 from gapless.declaration.errors import DamagedMessage, NewerFormat
 from gapless.errors import GaplessError
+from gapless.patience import patiently
 from gapless.results.block import Block
 from gapless.results.manifest import decode_manifest, encode_manifest
 from gapless.results.origin import Origin
 from gapless.results.shard import EncodedShard, encode_shard
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
-from gapless.storage.errors import StorageError
+from gapless.storage.errors import StorageError, StorageUnavailable
+from gapless.storage.quarantine import keep_message
 from gapless.storage.sweeps import StoredSweep
 
 __all__ = ["DeliveryStore", "Origins"]
@@ -78,10 +80,11 @@ class _Prepared:
 class DeliveryStore:
     """Stores the deliveries of one aggregator. Used by one thread at a time."""
 
-    def __init__(self, blobs: Blobs, home: HomeView, origins: Origins) -> None:
+    def __init__(self, blobs: Blobs, home: HomeView, origins: Origins, own: OwnCoverage) -> None:
         self._blobs = blobs
         self._home = home
         self._origins = origins
+        self._own = own
         self._open: dict[tuple[str, int], _Prepared] = {}
 
     def flush(self, command: Flush) -> ShardStored | FlushFailed:
@@ -94,7 +97,9 @@ class DeliveryStore:
                 self._open[key] = prepared
             proof = None
             if prepared.shard is not None:
-                proof = self._store(command.sweep_id, prepared)
+                proof = patiently(
+                    lambda: self._store(command.sweep_id, prepared), on=StorageUnavailable
+                )
         except GaplessError as error:
             return FlushFailed(command.sweep_id, command.flush, str(error))
         del self._open[key]
@@ -110,14 +115,17 @@ class DeliveryStore:
 
     def quarantine(self, command: QuarantineMessage) -> MessageQuarantined | QuarantineFailed:
         """Keep a message nobody can use, under the hash of its body: safe to repeat."""
-        body = command.body.encode("utf-8", "surrogatepass")
-        sweep_id = layout.sweep_id_of(command.lease.queue)
-        key = layout.quarantine(sweep_id, hashlib.sha256(body).hexdigest())
-        head = {"format": "gapless.quarantine/1", "queue": command.lease.queue}
-        line = json.dumps({**head, "reason": command.reason}, sort_keys=True).encode("ascii")
         try:
             # A crash after this: the message comes again and is stored under the same key.
-            self._blobs.put(key, line + b"\n" + body)
+            key = patiently(
+                lambda: keep_message(
+                    self._blobs,
+                    queue=command.lease.queue,
+                    body=command.body,
+                    reason=command.reason,
+                ),
+                on=StorageUnavailable,
+            )
         except StorageError as error:
             return QuarantineFailed(command.lease, str(error))
         return MessageQuarantined(command.lease, DurableWaste(key))
@@ -192,6 +200,7 @@ class DeliveryStore:
                 self._renumber(sweep_id, prepared)
                 raise StorageError(f"manifest {key} is of another shard: taking a new name")
         # A crash here: stored; the messages come again and are stored twice.
+        self._own.stored(shard.manifest)
         return DurableShard(shard.shard_id, shard.manifest.sha256, key)
 
     def _put_same(self, key: str, data: bytes) -> bool:

@@ -12,15 +12,13 @@ import queue
 import signal
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from compute_node import node_report
+from compute_node.account import Account
 from compute_node.commands import (
+    UNFIT,
     AssignChunk,
     Command,
     DeleteJob,
@@ -29,6 +27,7 @@ from compute_node.commands import (
     KillWorker,
     PrepareSweep,
     PutQuarantine,
+    ReadCoverage,
     ReceiveJobs,
     RecordLost,
     ReleaseJob,
@@ -42,30 +41,25 @@ from compute_node.commands import (
 )
 from compute_node.errands import Errands
 from compute_node.events import (
-    ControlsRead,
     DrainAsked,
     Event,
+    LeaseExpiring,
     LeaseLost,
     PartDied,
     StopAsked,
-    SweepsCompleted,
-    SweepState,
     Ticked,
 )
 from compute_node.frames import Begin, Leave, Withdraw, Work
 from compute_node.lost_runs import lost_block
 from compute_node.outbox import Outbox
+from compute_node.parts import Parts
 from compute_node.pool import Pool
 from compute_node.rules import NodeRules
+from compute_node.settings import NodeSettings
 from compute_node.state import NodeState
 from compute_node.sweep_files import code_folder, sweep_folder
-from compute_node.watches import CompletenessWatch, read_controls
-from gapless.errors import GaplessError
-from gapless.storage.blobs import Blobs
-from gapless.storage.sweeps import SweepStore
 from queueing.errors import QueueError
 from queueing.leases import LeaseKeeper
-from queueing.port import Queues
 
 __all__ = ["NodeSettings", "run_node"]
 
@@ -73,36 +67,7 @@ _log = logging.getLogger("gapless.node")
 _BUSY_TICK_S = 0.05
 _IDLE_TICK_S = 0.2
 _CLOSE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSettings:
-    """What a node is started with; durations in seconds.
-
-    `sweep_ids` None: every sweep of the home. `receive_wait_s`: how long one receive waits for a
-    job; on a remote queue 20, here short, so that a stop need not wait for it.
-    """
-
-    node_id: str
-    blobs: Blobs
-    queues: Queues
-    work_folder: Path
-    sweep_ids: Sequence[str] | None = None
-    workers: int = 1
-    grace_s: float = 60.0
-    idle_exit_s: float | None = None
-    until_complete: bool = False
-    lease_s: float = 900.0
-    receive_wait_s: float = 0.25
-    control_s: float = 5.0
-    report_s: float = 30.0
-    completeness_s: float = 2.0
-    linger_s: float = 1.0
-    decrement_after_s: float = 60.0
-    decrement_every_s: float = 60.0
-    worker_start_s: float = 60.0
-    clock: Callable[[], float] = time.time
-    new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
+_POOL = "worker pool"
 
 
 def run_node(settings: NodeSettings) -> int:
@@ -138,53 +103,44 @@ class _Agent:
         self._folder = (
             settings.work_folder / "nodes" / f"{settings.node_id}-{settings.new_id()[:8]}"
         )
-        self._store = SweepStore(settings.blobs)
         self._keeper = LeaseKeeper(
             settings.queues,
             lease_s=settings.lease_s,
             on_lost=lambda lease: self.events.put(LeaseLost(lease)),
+            on_expiring=lambda lease: self.events.put(LeaseExpiring(lease)),
         )
-        self._outbox = Outbox(self._folder / "outbox")
+        self._outbox = Outbox(
+            self._folder / "outbox",
+            memory_bytes=settings.memory_bytes,
+            disk_bytes=settings.disk_bytes,
+        )
         self._pool = Pool(
             folder=self._folder,
             outbox=self._outbox,
             post=self.events.put,
             start_s=settings.worker_start_s,
         )
-        self._errands = Errands(
-            blobs=settings.blobs,
-            queues=settings.queues,
-            keeper=self._keeper,
-            outbox=self._outbox,
-            work_folder=settings.work_folder,
-            lease_s=settings.lease_s,
-            wait_s=settings.receive_wait_s,
-        )
-        self._ended = threading.Event()
-        self._idle = True
-        self._report: bytes = b""
-        self._threads: dict[str, threading.Thread] = {}
-        self._receives: queue.SimpleQueue[ReceiveJobs] = queue.SimpleQueue()
-        self._deliveries: queue.SimpleQueue[SendDelivery | StoreClaim] = queue.SimpleQueue()
-        self._preparations: queue.SimpleQueue[PrepareSweep] = queue.SimpleQueue()
-        self._changes: queue.SimpleQueue[DeleteJob | ReplaceJob | ReleaseJob | PutQuarantine] = (
-            queue.SimpleQueue()
+        self._parts = Parts(
+            settings,
+            Errands(
+                blobs=settings.blobs,
+                queues=settings.queues,
+                keeper=self._keeper,
+                outbox=self._outbox,
+                work_folder=settings.work_folder,
+                lease_s=settings.lease_s,
+                wait_s=settings.receive_wait_s,
+            ),
+            self.events.put,
         )
         self._exit: Exit | None = None
+        self._account = Account()
         self._leases_end = False
 
     def run(self) -> int:
         """Turn until the state machine says to exit."""
-        self._start_part("worker pool", self._pool.run)
-        self._start_part("receiver", self._receive_jobs)
-        self._start_part("sender", self._send_deliveries)
-        self._start_part("second sender", self._send_deliveries)
-        self._start_part("job changer", self._change_jobs)
-        self._start_part("preparer", self._prepare_sweeps)
-        self._start_part("control watch", self._watch_controls)
-        if self.settings.until_complete:
-            self._start_part("completeness watch", self._watch_completeness)
-        self._start_part("reporter", self._report_often)
+        self._parts.start_part(_POOL, self._pool.run)
+        self._parts.start()
         try:
             return self._turn()
         finally:
@@ -193,7 +149,7 @@ class _Agent:
     def _turn(self) -> int:
         ticked_at = reported_at = 0.0
         while self._exit is None:
-            tick_s = _IDLE_TICK_S if self._idle else _BUSY_TICK_S
+            tick_s = _IDLE_TICK_S if self._parts.idle else _BUSY_TICK_S
             try:
                 event: Event | None = self.events.get(timeout=tick_s)
             except queue.Empty:
@@ -205,28 +161,32 @@ class _Agent:
             if now - ticked_at >= tick_s and self._exit is None:
                 ticked_at = now
                 self._take(Ticked(self._pool.progress(), room=self._outbox.room()), now)
-                self._idle = node_report.idle(self._state)
+                self._parts.idle = node_report.idle(self._state)
             if now - reported_at >= min(self.settings.report_s, 5.0):
                 reported_at = now
-                self._report = self._written_report()
+                self._parts.report = self._written_report()
         return self._end(self._exit)
 
     def _end(self, ending: Exit) -> int:
-        if ending.message:
+        if ending.message and ending.status != UNFIT:
+            # Why it is unfit was said when that was found.
             _log.error("%s", ending.message)
-        self._report = self._written_report()
+        _log.info("%s", self._account.text(ending))
+        self._parts.report = self._written_report()
         return ending.status
 
     def _take(self, event: Event, now: float) -> None:
+        self._account.note(event)
         for command in self._state.handle(event, now):
+            self._account.note(command)
             self._perform(command)
 
-    def _perform(self, command: Command) -> None:  # noqa: C901, PLR0912 - one line a command
+    def _perform(self, command: Command) -> None:  # noqa: C901 - one line a command
         match command:
-            case ReceiveJobs():
-                self._receives.put(command)
-            case PrepareSweep():
-                self._preparations.put(command)
+            case ReceiveJobs() | PrepareSweep() | ReadCoverage() | SendDelivery() | StoreClaim():
+                self._parts.give(command)
+            case DeleteJob() | ReplaceJob() | ReleaseJob() | PutQuarantine():
+                self._parts.give(command)
             case StartWorker():
                 self._start_worker(command)
             case AssignChunk(worker=worker, chunk=chunk):
@@ -247,12 +207,8 @@ class _Agent:
                 self._pool.send(worker, Leave())
             case KillWorker(worker=worker):
                 self._pool.kill(worker)
-            case SendDelivery() | StoreClaim():
-                self._deliveries.put(command)
             case ForgetBlocks(blocks=blocks):
                 self._outbox.forget(blocks)
-            case DeleteJob() | ReplaceJob() | ReleaseJob() | PutQuarantine():
-                self._changes.put(command)
             case RecordLost():
                 output = self._pool.take_output(command.worker)
                 self.events.put(
@@ -285,106 +241,6 @@ class _Agent:
             self._leases_end = True
             self.events.put(PartDied("lease keeper", str(error)))
 
-    # The threads that wait ---------------------------------------------------------------------
-
-    def _start_part(self, name: str, body: Callable[[], None]) -> None:
-        def run() -> None:
-            try:
-                body()
-            except BaseException as error:  # noqa: BLE001 - the boundary of a thread
-                if not self._ended.is_set():
-                    _log.exception("the node's %s ended", name)
-                    self.events.put(PartDied(name, f"{type(error).__name__}: {error}"))
-
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        self._threads[name] = thread
-        thread.start()
-
-    def _receive_jobs(self) -> None:
-        for command in self._taken(self._receives):
-            self.events.put(self._errands.receive(command, self._ended.wait))
-
-    def _send_deliveries(self) -> None:
-        for command in self._taken(self._deliveries):
-            self.events.put(self._errands.deliver(command))
-
-    def _prepare_sweeps(self) -> None:
-        for command in self._taken(self._preparations):
-            self.events.put(self._errands.prepare(command))
-
-    def _change_jobs(self) -> None:
-        for first in self._taken(self._changes):
-            commands = [first]
-            while not self._changes.empty():
-                commands.append(self._changes.get())
-            deletes = [each for each in commands if isinstance(each, DeleteJob)]
-            if deletes:
-                for event in self._errands.delete(deletes):
-                    self.events.put(event)
-            for command in commands:
-                match command:
-                    case ReplaceJob():
-                        self.events.put(self._errands.replace(command))
-                    case ReleaseJob():
-                        self.events.put(self._errands.release(command))
-                    case PutQuarantine():
-                        self.events.put(self._errands.quarantine(command))
-                    case DeleteJob():
-                        pass
-
-    def _taken(self, commands: queue.SimpleQueue[Any]) -> Iterator[Any]:
-        while not self._ended.is_set():
-            try:
-                yield commands.get(timeout=_CLOSE_S / 2)
-            except queue.Empty:
-                continue
-
-    def _watch_controls(self) -> None:
-        told = False
-        while not self._ended.is_set():
-            try:
-                facts = read_controls(self._store, tuple(self.settings.sweep_ids or ()))
-                self.events.put(ControlsRead(facts))
-                told = False
-            except (GaplessError, OSError) as error:
-                if not told:
-                    _log.warning("the home cannot be read for now: %s", error)
-                told = True
-            self._ended.wait(self.settings.control_s)
-
-    def _watch_completeness(self) -> None:
-        watch = CompletenessWatch(self._store, self.settings.blobs)
-        while not self._ended.is_set():
-            try:
-                served = [
-                    facts.sweep
-                    for facts in read_controls(self._store, tuple(self.settings.sweep_ids or ()))
-                    if facts.state is not SweepState.CANCELLED
-                ]
-                found = {sweep: watch.completed(sweep) for sweep in served}
-            except (GaplessError, OSError) as error:
-                _log.debug("completeness cannot be told for now: %s", error)
-                found = {"": None}
-            complete = tuple((sweep, *at) for sweep, at in found.items() if at is not None)
-            if complete:
-                self.events.put(SweepsCompleted(complete))
-            if len(complete) == len(found):
-                self.events.put(DrainAsked())
-                return
-            self._wait_for_idleness()
-
-    def _wait_for_idleness(self) -> None:
-        until = time.monotonic() + self.settings.completeness_s
-        while not self._ended.wait(min(0.2, self.settings.completeness_s)):
-            if self._idle or time.monotonic() >= until:
-                return
-
-    def _report_often(self) -> None:
-        while not self._ended.wait(min(1.0, self.settings.report_s)):
-            if self._report:
-                self._store_report()
-                self._ended.wait(self.settings.report_s)
-
     def _written_report(self) -> bytes:
         return node_report.encode(
             self._state,
@@ -393,19 +249,13 @@ class _Agent:
             waiting_bytes=self._outbox.waiting_bytes,
         )
 
-    def _store_report(self) -> None:
-        try:
-            node_report.store(self.settings.blobs, self.settings.node_id, self._report)
-        except (GaplessError, OSError) as error:
-            _log.warning("the node's report cannot be stored for now: %s", error)
-
     def _close(self) -> None:
-        self._ended.set()
+        self._parts.end()
         self._pool.close()
-        self._threads["worker pool"].join(_CLOSE_S)
+        self._parts.join(_POOL, _CLOSE_S)
         self._pool.end_guardian()
         self._keeper.close()
-        self._store_report()
+        self._parts.store_report()
         self._outbox.close()
         node_report.remove_folder(self._folder)
 

@@ -14,6 +14,7 @@ from gapless.declaration.runset import RunSet
 from queueing.port import Lease, Replacement
 
 __all__ = [
+    "UNFIT",
     "AssignChunk",
     "Chunk",
     "Command",
@@ -24,6 +25,7 @@ __all__ = [
     "KillWorker",
     "PrepareSweep",
     "PutQuarantine",
+    "ReadCoverage",
     "ReceiveJobs",
     "RecordLost",
     "ReleaseJob",
@@ -78,6 +80,13 @@ class ReceiveJobs:
 
     queues: tuple[str, ...]
     most: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCoverage:
+    """Look which runs of a sweep have a final result in the home now."""
+
+    sweep: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +202,10 @@ class Warn:
     text: str
 
 
+UNFIT = 6
+"""The exit status of a node that can do the runs of none of its sweeps; its report says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """End the node with this status; `message` is for the person when not empty."""
@@ -204,6 +217,7 @@ class Exit:
 Command = (
     PrepareSweep
     | ReceiveJobs
+    | ReadCoverage
     | StartWorker
     | AssignChunk
     | WithdrawChunks

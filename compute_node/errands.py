@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -38,9 +39,11 @@ from compute_node.outbox import Outbox
 from compute_node.sweep_files import prepare_sweep
 from gapless.declaration.messages import Claim, encode_delivery
 from gapless.errors import GaplessError
+from gapless.patience import patiently
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.errors import StorageUnavailable
+from gapless.storage.quarantine import keep_message
 from gapless.storage.sweeps import SweepStore
 from queueing.errors import QueueError, QueueUnavailable
 from queueing.leases import LeaseKeeper
@@ -76,8 +79,10 @@ class Errands:
         """Receive jobs; `rest(seconds)` waits when the queue itself did not."""
         begun = time.monotonic()
         try:
-            messages = self._queues.receive(
-                command.queues, most=command.most, wait_s=self._wait_s, lease_s=self._lease_s
+            messages = _patiently(
+                lambda: self._queues.receive(
+                    command.queues, most=command.most, wait_s=self._wait_s, lease_s=self._lease_s
+                )
             )
         except QueueError as error:
             return ReceiveEnded(problem=str(error))
@@ -90,8 +95,10 @@ class Errands:
     def prepare(self, command: PrepareSweep) -> Event:
         """Bring a sweep to this machine."""
         try:
-            total = prepare_sweep(
-                self._store, sweep=command.sweep, code=command.code, work=self._work_folder
+            total = _patiently(
+                lambda: prepare_sweep(
+                    self._store, sweep=command.sweep, code=command.code, work=self._work_folder
+                )
             )
         except (StorageUnavailable, OSError) as error:
             return PreparationFailed(command.sweep, str(error))
@@ -108,7 +115,7 @@ class Errands:
                 # A crash after this put leaves an object nobody names; it expires with the claims.
                 data = "\n".join(texts).encode("ascii")
                 key = layout.claim(delivery.delivery)
-                self._blobs.put_if_absent(key, data)
+                _patiently(lambda: self._blobs.put_if_absent(key, data))
                 claim = Claim(
                     key=key, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)
                 )
@@ -119,7 +126,7 @@ class Errands:
                 reason = f"it has {len(body):,} bytes, a message holds {MAX_MESSAGE_BYTES:,}"
                 return DeliveryRefused(delivery.delivery, reason, away=False)
             queue = layout.results_queue(delivery.sweep)
-            answer = _only(self._queues.send(queue, [Entry(body)]))
+            answer = _only(_patiently(lambda: self._queues.send(queue, [Entry(body)])))
         except (QueueUnavailable, StorageUnavailable, OSError) as error:
             return DeliveryRefused(delivery.delivery, str(error), away=True)
         except GaplessError as error:
@@ -131,7 +138,8 @@ class Errands:
     def delete(self, commands: Sequence[DeleteJob]) -> list[Event]:
         """Delete jobs that have nothing left, in one batch."""
         try:
-            answers = self._queues.delete([command.lease for command in commands])
+            leases = [command.lease for command in commands]
+            answers = _patiently(lambda: self._queues.delete(leases))
         except QueueError as error:
             return [JobDeleted(each.job, AnswerStatus.FAILED, str(error)) for each in commands]
         events: list[Event] = []
@@ -146,7 +154,7 @@ class Errands:
     def replace(self, command: ReplaceJob) -> Event:
         """Put what is left of a job, or its pieces, in its place."""
         try:
-            reply = self._queues.replace(command.lease, command.replacements)
+            reply = _patiently(lambda: self._queues.replace(command.lease, command.replacements))
         except QueueError as error:
             return JobReplaced(command.job, AnswerStatus.FAILED, reason=str(error))
         if reply.answer.status is not AnswerStatus.FAILED:
@@ -162,7 +170,9 @@ class Errands:
         """Give a message back unread."""
         self._keeper.drop(command.lease)
         try:
-            answer = _only(self._queues.release([command.lease], delay_s=command.delay_s))
+            answer = _only(
+                _patiently(lambda: self._queues.release([command.lease], delay_s=command.delay_s))
+            )
         except QueueError as error:
             return MessageSetAside(command.lease, str(error))
         return MessageSetAside(command.lease, "" if answer.ok else answer.reason)
@@ -170,19 +180,27 @@ class Errands:
     def quarantine(self, command: PutQuarantine) -> Event:
         """Store a message nobody can decode, then delete it."""
         self._keeper.drop(command.lease)
-        data = command.body.encode("utf-8", "surrogateescape")
-        key = layout.quarantine(command.sweep, hashlib.sha256(data).hexdigest()[:32])
         try:
             # Durable first: a crash in between leaves both, and the next node does the same again.
-            self._blobs.put_if_absent(key, data)
-            answer = _only(self._queues.delete([command.lease]))
+            _patiently(
+                lambda: keep_message(
+                    self._blobs, queue=command.lease.queue, body=command.body, reason=command.reason
+                )
+            )
+            answer = _only(_patiently(lambda: self._queues.delete([command.lease])))
         except GaplessError as error:
             return MessageSetAside(command.lease, str(error))
         return MessageSetAside(command.lease, "" if answer.ok else answer.reason)
 
 
+_Done = TypeVar("_Done")
 _UNANSWERED = Answer(AnswerStatus.FAILED, "the queue did not answer for it")
 
 
 def _only(answers: Sequence[Answer]) -> Answer:
     return answers[0] if answers else _UNANSWERED
+
+
+def _patiently(verb: Callable[[], _Done]) -> _Done:
+    """Sit out a blip, before the state machine hears of it and waits longer."""
+    return patiently(verb, on=(QueueUnavailable, StorageUnavailable))

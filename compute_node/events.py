@@ -10,15 +10,18 @@ from gapless.declaration.runset import RunSet
 from queueing.port import AnswerStatus, Lease, Message
 
 __all__ = [
+    "RECEIVER",
     "BlockMade",
     "ChunkEnded",
     "ControlsRead",
+    "CoverageRead",
     "DeliveryAcknowledged",
     "DeliveryRefused",
     "DrainAsked",
     "Event",
     "JobDeleted",
     "JobReplaced",
+    "LeaseExpiring",
     "LeaseLost",
     "MessageSetAside",
     "PartDied",
@@ -35,6 +38,8 @@ __all__ = [
     "WorkerReady",
     "WorkerUnfit",
 ]
+
+RECEIVER = "receiver"
 
 
 class SweepState(enum.Enum):
@@ -200,6 +205,29 @@ class LeaseLost:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseExpiring:
+    """A lease nears the end of what a receive is good for: it can be renewed only a little longer.
+
+    What is left of the job must be put in its place before.
+    """
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageRead:
+    """The stored results of a sweep were looked at, or could not be (then nothing is `covered`).
+
+    `covered`: epoch and runs with a final result at that epoch in a shard with a manifest. The look
+    began at `looked_at` (the monotonic clock of `now`).
+    """
+
+    sweep: str
+    looked_at: float
+    covered: tuple[tuple[int, RunSet], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Which run a worker is in, and for how long."""
 
@@ -245,7 +273,10 @@ class StopAsked:
 
 @dataclass(frozen=True, slots=True)
 class PartDied:
-    """A thread of the agent ended with an error: the node gives its work back and ends."""
+    """A thread of the agent ended with an error: the node gives its work back and ends.
+
+    What the `RECEIVER` was asked for is not answered any more.
+    """
 
     part: str
     reason: str
@@ -267,6 +298,8 @@ Event = (
     | JobDeleted
     | JobReplaced
     | LeaseLost
+    | LeaseExpiring
+    | CoverageRead
     | Ticked
     | SweepsCompleted
     | DrainAsked

@@ -21,7 +21,9 @@ from compute_node.rules import NodeRules
 from compute_node.sweeps_in_hand import SweepInHand
 from queueing.port import Lease, Message
 
-__all__ = ["Holdings", "Mode"]
+__all__ = ["LONGEST_PAUSE_S", "Holdings", "Mode"]
+
+LONGEST_PAUSE_S = 30.0
 
 
 class Mode(enum.Enum):

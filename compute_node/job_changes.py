@@ -43,7 +43,7 @@ def held_again(job: JobInHand, lease: Lease, now: float) -> None:
     job.handed_over = RunSet()
     job.changing = False
     job.changed_at = now
-    job.acknowledged = False
+    job.acknowledged = job.expiring = False
     job.tries = 0
 
 
@@ -72,20 +72,23 @@ def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
             halves.append(_piece(job, job.remaining - half, new_id(), deaths=2))
         return _replace(job, halves, priority=priority)
     if busy is not None:
-        if not job.remaining.isdisjoint(busy):
+        if not job.remaining.isdisjoint(busy) and not job.expiring:
             return None
         delay = min(900.0, max(0.0, sweep.unfit_until - now))
         return _replace(job, [_remainder(job, job.remaining)], priority=priority, delay_s=delay)
     if job.intent is Intent.GIVE_BACK:
         return _replace(job, [_remainder(job, job.remaining)], priority=priority)
+    if job.intent is Intent.LOOK_UP:
+        return None
     pieces = _split(job, rules=rules, sweep=sweep, new_id=new_id, workers=workers)
     if pieces:
         return _replace(job, pieces, priority=priority, hold_s=rules.lease_s)
-    if (
+    due = (
         job.acknowledged
         and now - job.received_at >= rules.decrement_after_s
         and now - job.changed_at >= rules.decrement_every_s
-    ):
+    )
+    if due or job.expiring:
         return _replace(
             job, [_remainder(job, job.remaining)], priority=priority, hold_s=rules.lease_s
         )

@@ -27,9 +27,10 @@ __all__ = ["ChunkInHand", "Intent", "JobInHand", "Lane", "Retry"]
 
 
 class Intent(enum.Enum):
-    """What the node wants with a job."""
+    """What the node wants with a job. LOOK_UP: work, once it is known what of it is stored."""
 
     WORK = "work"
+    LOOK_UP = "look up"
     HALVE = "halve"
     GIVE_BACK = "give back"
 
@@ -39,7 +40,8 @@ class JobInHand:
     """A job, its lease, and what of it is not acknowledged yet (`remaining`).
 
     `changing`: a delete or replace is on its way, no other may start. `handed_over`: what a replace
-    on its way puts in other jobs; it stays in `remaining` until that is answered.
+    on its way puts in other jobs; it stays in `remaining` until that is answered. `expiring`: its
+    lease cannot be renewed much longer.
     """
 
     key: int
@@ -54,6 +56,7 @@ class JobInHand:
     greatest: int = 0
     changing: bool = False
     acknowledged: bool = False
+    expiring: bool = False
     tries: int = 0
     try_at: float = 0.0
 
@@ -119,6 +122,20 @@ class Lane:
         if job.intent is Intent.WORK:
             job.todo = job.remaining - self.taken()
         self.jobs[job.key] = job
+
+    def begin(self, job: JobInHand) -> None:
+        """Work on a job that was looked up."""
+        job.intent = Intent.WORK
+        job.todo = job.remaining - self.taken()
+
+    def covered(self, job: JobInHand, runs: RunSet) -> None:
+        """Take runs off a job whose final results are stored durably, and work on the rest."""
+        if not job.remaining.isdisjoint(runs):
+            job.remaining -= runs
+            job.todo -= runs
+            job.handed_over -= runs
+        if job.intent is Intent.LOOK_UP:
+            self.begin(job)
 
     def remove(self, key: int) -> None:
         """Let a job go; runs of it that another job holds are that one's to do now."""

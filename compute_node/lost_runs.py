@@ -46,7 +46,7 @@ def lost_block(command: RecordLost, output: Output, *, node: str, outbox: Outbox
         error=ErrorRecord(
             run=last.run,
             kind=last.outcome,
-            type=last.exit.partition(" (")[0],
+            type=last.outcome,
             message=last.exit,
             fingerprint=f"{last.outcome}:{last.exit}"[:80],
             transient=last.outcome == "lost",

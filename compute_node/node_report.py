@@ -17,8 +17,9 @@ from compute_node.state import NodeState
 from gapless.declaration.runset import RunSet
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
+from gapless.storage.errors import StorageError
 
-__all__ = ["encode", "idle", "remove_folder", "store"]
+__all__ = ["encode", "idle", "remove_folder", "store", "told_unfit"]
 
 
 def encode(state: NodeState, *, node: str, heard_at_s: float, waiting_bytes: int) -> bytes:
@@ -45,6 +46,19 @@ def encode(state: NodeState, *, node: str, heard_at_s: float, waiting_bytes: int
             "sweeps": sweeps,
         }
     )
+
+
+def told_unfit(blobs: Blobs, node: str) -> dict[str, str]:
+    """Read from a node's report why it cannot do the runs of a sweep, by sweep; empty: unknown."""
+    try:
+        report = msgspec.json.decode(blobs.get(layout.node(node)), type=_Told)
+    except (StorageError, msgspec.DecodeError):
+        return {}
+    return report.unfit
+
+
+class _Told(msgspec.Struct):
+    unfit: dict[str, str] = {}
 
 
 def idle(state: NodeState) -> bool:

@@ -37,7 +37,7 @@ class Capture:
         self._number = os.fstat(fd).st_ino
         # The streams of the start, kept: user code may put others in their place.
         self.raw = _Raw(1, self._fd)
-        self._stdout, self._stderr = _stream(self.raw), sys.stderr
+        self._stdout, self._stderr = _Text(self.raw), sys.stderr
         sys.stdout = self._stdout
         self.flush_stdout = self._stdout.flush
 
@@ -46,12 +46,12 @@ class Capture:
         for number in (1, 2):
             if not self._is_ours(number):
                 os.dup2(self._fd, number)
-        if self._stdout.closed:
+        if _is_closed(self._stdout):
             self.raw = _Raw(1, self._fd)
-            self._stdout = sys.stdout = _stream(self.raw)
+            self._stdout = sys.stdout = _Text(self.raw)
             self.flush_stdout = self._stdout.flush
-        if self._stderr.closed:
-            self._stderr = sys.stderr = _stream(_Raw(2, self._fd))
+        if _is_closed(self._stderr):
+            self._stderr = sys.stderr = _Text(_Raw(2, self._fd))
 
     def _is_ours(self, number: int) -> bool:
         try:
@@ -98,9 +98,12 @@ def _read(fd: int) -> Output:
 
 
 class _Raw(io.FileIO):
-    """A descriptor that notes when Python wrote to it: asking the kernel costs every run more."""
+    """A descriptor that notes whether Python touched it or a stream over it.
 
-    written = False
+    Asking the streams and the kernel after every run would cost every run more.
+    """
+
+    touched = False
 
     def __init__(self, number: int, spare: int) -> None:
         super().__init__(number, "w", closefd=False)
@@ -108,7 +111,7 @@ class _Raw(io.FileIO):
         self._spare = spare
 
     def write(self, data: Any, /) -> int:
-        self.written = True
+        self.touched = True
         try:
             return super().write(data)
         except OSError as error:
@@ -118,12 +121,60 @@ class _Raw(io.FileIO):
         os.dup2(self._spare, self._number)
         return super().write(data)
 
+    def close(self) -> None:
+        self.touched = True
+        super().close()
 
-def _stream(raw: _Raw) -> TextIO:
-    # By lines: what a run printed before it killed its process is not lost in a buffer.
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
+
+class _Buffer(io.BufferedWriter):
+    """The bytes of a stream; says when it was touched."""
+
+    def __init__(self, raw: _Raw) -> None:
+        super().__init__(raw)
+        self._noted = raw
+
+    def write(self, data: Any, /) -> int:
+        self._noted.touched = True
+        return super().write(data)
+
+    def close(self) -> None:
+        self._noted.touched = True
+        super().close()
+
+    def detach(self) -> Any:
+        self._noted.touched = True
+        return super().detach()
+
+
+class _Text(io.TextIOWrapper):
+    """A stream; says when it was touched."""
+
+    def __init__(self, raw: _Raw) -> None:
+        # By lines: what a run printed before it killed its process is not lost in a buffer.
+        super().__init__(
+            _Buffer(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+        self._noted = raw
+
+    def write(self, text: str, /) -> int:
+        self._noted.touched = True
+        return super().write(text)
+
+    def close(self) -> None:
+        self._noted.touched = True
+        super().close()
+
+    def detach(self) -> Any:
+        self._noted.touched = True
+        return super().detach()
+
+
+def _is_closed(stream: TextIO) -> bool:
+    try:
+        return stream.closed
+    except ValueError:
+        # Its buffer was detached.
+        return True
 
 
 def _text(data: bytes) -> str:

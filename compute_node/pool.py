@@ -40,6 +40,7 @@ __all__ = ["Pool"]
 
 _TURN_S = 0.5
 _LEAVE_S = 5.0
+_LOOK_S = 1.0
 _DRAIN_READS = 256
 
 
@@ -69,6 +70,7 @@ class Pool:
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
         self._guardian = Guardian()
         self._closing = False
+        self._looked_at = 0.0
         self._thread: threading.Thread | None = None
 
     def run(self) -> None:
@@ -86,6 +88,7 @@ class Pool:
             while not self._calls.empty():
                 self._calls.get()()
             self._end_overdue()
+            self._look_after()
 
     def start(self, worker: int, begin: Begin, sweep: str) -> None:
         """Start a worker for a sweep; what becomes of it is told by events."""
@@ -203,6 +206,7 @@ class Pool:
         match frame:
             case Ready():
                 process.ready = True
+                process.look_after()
                 self._post(WorkerReady(process.worker))
             case Unfit(text=text):
                 process.unfit = text
@@ -232,7 +236,7 @@ class Pool:
         # Its group first: what user code started may hold the pipe open, or write into it.
         kill_group(process.process.pid)
         self._guardian.forget(process.process.pid)
-        process.process.wait()
+        process.reap()
         self._call(lambda: self._gone(process))
 
     def _gone(self, process: WorkerProcess) -> None:
@@ -248,7 +252,9 @@ class Pool:
         del self._sweeps[process.worker]
         how = exit_text(process.process.returncode)
         if not process.ready and (process.unfit or not process.killed):
-            text = process.unfit or f"{how}\n{output.head}\n{output.tail}".strip()
+            text = process.unfit
+            if process.killed or not text:
+                text = f"{text or how}\n{output.head}\n{output.tail}".strip()
             self._post(WorkerUnfit(process.worker, text))
         else:
             run, attempt, started = (None, 1, 0.0) if current is None else current
@@ -263,9 +269,17 @@ class Pool:
                     attempt=attempt,
                     started_s=time.time() - duration_s,
                     duration_s=duration_s,
+                    peak_memory_bytes=process.peak_memory_bytes,
                 )
             )
         process.close()
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            for process in self._workers.values():
+                process.look_after()
 
     def _end_overdue(self) -> None:
         now = time.monotonic()

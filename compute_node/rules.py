@@ -40,6 +40,7 @@ class NodeRules:
     newer_delay_s: float = 900.0
     unfit_delay_s: float = 30.0
     retry_pause_s: float = 1.0
+    look_up_s: float = 5.0
     halve_at_deaths: int = 3
     lost_at_deaths: int = 6
     barren_deaths: int = 5

@@ -10,7 +10,8 @@ command that is never answered costs time, never a run, because the lease of its
 
 What must hold, whatever the order of events (invariant I2): a run leaves a job only by an
 acknowledged delivery, or by an acknowledged replace that names it, or because its sweep is
-cancelled or complete. So `JobInHand.remaining` shrinks in `Lane.acknowledge` only, and a job is
+cancelled or complete, or because a look at the home that began after the job came found its final
+result. So `JobInHand.remaining` shrinks in `Lane.acknowledge` and `Lane.covered` only, and a job is
 deleted only when nothing of it remains.
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 from compute_node import job_changes
 from compute_node.attempts import Attempt
 from compute_node.commands import (
+    UNFIT,
     AssignChunk,
     Chunk,
     Command,
@@ -41,7 +43,6 @@ from queueing.port import MAX_BATCH
 
 __all__ = ["Mode", "NodeState"]
 
-_LONGEST_PAUSE_S = 30.0
 _LONG_RUN_S = 5.0
 
 
@@ -55,6 +56,7 @@ class NodeState(Reactions):
             return []
         self.react(event, now)
         self._deliver(now)
+        self._begin_looked_up(now)
         self._settle_jobs(now)
         self._prepare(now)
         self._staff(now)
@@ -69,6 +71,15 @@ class NodeState(Reactions):
             return self.mode is not Mode.RUNNING or self.sweeps[name].chunk_count() == 0
 
         self._out.extend(self.deliveries.due(now, hurry=nothing_to_wait_for))
+
+    def _begin_looked_up(self, now: float) -> None:
+        """Wait no longer than `look_up_s` for what is stored: doing it again costs only time."""
+        for sweep in self.sweeps.values():
+            for lane in sweep.lanes.values():
+                for job in lane.jobs.values():
+                    overdue = now - job.received_at >= self.rules.look_up_s
+                    if job.intent is Intent.LOOK_UP and overdue:
+                        lane.begin(job)
 
     def _settle_jobs(self, now: float) -> None:
         for sweep in self.sweeps.values():
@@ -218,7 +229,9 @@ class NodeState(Reactions):
         for sweep in self.sweeps.values():
             waiting = sweep.available()
             for job in self._jobs(sweep):
-                unfinished += bool(job.todo)
+                looked_up = job.intent is Intent.LOOK_UP
+                unfinished += bool(job.todo) or looked_up
+                waiting += len(job.remaining) if looked_up else 0
                 if job.todo and job.greatest >= (sweep.total or 0):
                     return 0
             took = sweep.pace.seconds(waiting)
@@ -275,7 +288,7 @@ class NodeState(Reactions):
             and served
             and all(sweep.unfit_text and now < sweep.unfit_until for sweep in served)
         ):
-            self._drain(now, Exit(1, "\n".join(sweep.unfit_text for sweep in served)))
+            self._drain(now, Exit(UNFIT, "\n".join(sweep.unfit_text for sweep in served)))
             return
         if held:
             self._found_nothing = False

@@ -11,10 +11,11 @@ from types import TracebackType
 from compute_node.output import Output
 from gapless.results.block import ErrorRecord
 
-__all__ = ["error_record", "exception_name"]
+__all__ = ["error_record", "exception_name", "free_memory"]
 
 _MOST_TRACEBACK = 64 * 1024
 _MOST_MESSAGE = 4 * 1024
+_MOST_LINKS = 50
 _TRANSIENT = (ConnectionError, TimeoutError, InterruptedError, BlockingIOError)
 _TRANSIENT_CODES = (errno.EAGAIN, errno.EBUSY, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESTALE)
 
@@ -50,6 +51,21 @@ def exception_name(error: BaseException) -> str:
         if kind.__module__ == "builtins"
         else f"{kind.__module__}.{kind.__qualname__}"
     )
+
+
+def free_memory(error: BaseException) -> None:
+    """Let go of what the ended frames hold, if memory ran out: to describe it needs some.
+
+    Only then: a generator that still lives loses its state with its frame.
+    """
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain and len(chain) < _MOST_LINKS:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    if any(isinstance(each, MemoryError) for each in chain):
+        for each in chain:
+            traceback.clear_frames(each.__traceback__)
 
 
 def _message(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from gapless.results.coverage import CoverageReader, missing
 from gapless.storage.blobs import Blobs
 from gapless.storage.sweeps import SweepStore
 
-__all__ = ["CompletenessWatch", "facts_of", "read_controls"]
+__all__ = ["CompletenessWatch", "CoverageWatch", "facts_of", "read_controls"]
 
 
 def read_controls(store: SweepStore, only: Sequence[str]) -> tuple[SweepFacts, ...]:
@@ -65,3 +65,22 @@ class CompletenessWatch:
             declared = self._declared[sweep] = self._store.load(sweep).runs.all
         coverage = reader.refresh()
         return not missing(declared, self._store.asked(sweep), coverage)
+
+
+class CoverageWatch:
+    """Tells which runs have a final result. The first look reads every manifest of a sweep."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._readers: dict[str, CoverageReader] = {}
+
+    def look(self, sweep: str) -> tuple[tuple[int, RunSet], ...]:
+        """Look now: give each epoch with the runs that have a final result at it.
+
+        A shard that is gone, or does not have the size its manifest says, covers nothing.
+        """
+        reader = self._readers.get(sweep)
+        if reader is None:
+            reader = self._readers[sweep] = CoverageReader(self._blobs, sweep)
+        coverage = reader.refresh()
+        return tuple((epoch, coverage.final(at_epoch=epoch)) for epoch in coverage.epochs)

@@ -15,11 +15,12 @@ import signal
 import sys
 from pathlib import Path
 
+from compute_node.agent_pipe import AgentPipe
 from compute_node.errors import WorkerStartError
 from compute_node.frames import Ready, Unfit, write_frame
 from compute_node.progress_page import open_page
 from compute_node.user_target import load_function
-from compute_node.worker_loop import AgentPipe, RunLoop
+from compute_node.worker_loop import RunLoop
 from gapless.declaration.runs import Runs
 from gapless.declaration.segments import Segment
 from gapless.declaration.sweep import Declaration
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
     """Serve one agent until it says to leave."""
     control, result, page_path, agent = arguments
     _die_with(int(agent))
+    # gapless.run and gapless.submit refuse to start a sweep in here: see gapless/local/api.py.
+    os.environ["GAPLESS_IN_WORKER"] = "1"
     control_fd, result_fd = _out_of_reach(int(control)), _out_of_reach(int(result))
     output_fd = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, _high_fd())
     faulthandler.enable(file=fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, _high_fd()))
@@ -42,7 +45,7 @@ def main(arguments: list[str]) -> int:
     pipe.start()
     begin = pipe.begin.get()
     if begin.memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (begin.memory_bytes, begin.memory_bytes))
+        _limit_memory(begin.memory_bytes)
     try:
         folder = Path(begin.sweep_folder)
         declaration = Declaration.decode((folder / "sweep.json").read_bytes())
@@ -71,7 +74,7 @@ def main(arguments: list[str]) -> int:
         page=page,
         output_fd=output_fd,
     )
-    pipe.attach(loop)
+    pipe.attach(loop.emit_behind)
     write_frame(result_fd, Ready())
     loop.serve()
     return 0
@@ -84,6 +87,13 @@ def _die_with(agent: int) -> None:
     if os.getppid() != agent:
         # It ended before the line above took hold.
         os._exit(1)
+
+
+def _limit_memory(size_bytes: int) -> None:
+    """Let allocations beyond this fail (MemoryError), as far as no lower limit holds already."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = size_bytes if hard == resource.RLIM_INFINITY else min(size_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _out_of_reach(fd: int) -> int:

@@ -10,30 +10,20 @@ from __future__ import annotations
 import base64
 import copy
 import os
-import queue
-import select
-import signal
 import threading
 import time
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from compute_node import peak_memory
+from compute_node.agent_pipe import AgentPipe
 from compute_node.attempts import Attempt
-from compute_node.frames import (
-    Begin,
-    ChunkDone,
-    Leave,
-    Made,
-    Withdraw,
-    Work,
-    worker_frames,
-    write_frame,
-)
+from compute_node.calls import plan_calls
+from compute_node.frames import Begin, ChunkDone, Leave, Made, Work, write_frame
 from compute_node.lost_runs import attempt_record
 from compute_node.output import Capture
 from compute_node.run_api import Run, clear_folder, values_set
-from compute_node.user_errors import error_record, exception_name
+from compute_node.user_errors import error_record, exception_name, free_memory
 from compute_node.user_target import UserFunction
 from gapless.declaration.messages import text_digest
 from gapless.declaration.runs import Runs
@@ -42,7 +32,7 @@ from gapless.results.block import AttemptRecord, encode_block
 from gapless.results.block_builder import BlockBuilder
 from gapless.results.outcome import Outcome
 
-__all__ = ["AgentPipe", "RunLoop"]
+__all__ = ["RunLoop"]
 
 _EMIT_AFTER_S = 0.25
 _EMIT_BEHIND_S = 1.0
@@ -50,64 +40,6 @@ _EMIT_BYTES = 500_000
 _LOOK_AFTER_S = 2e-5
 """How long what others than Python print (libraries, child processes) may go unnoticed: less than
 starting a process takes, more than a trivial run."""
-_READ_BYTES = 1 << 20
-
-
-class AgentPipe:
-    """The thread that reads the agent's frames; without an agent there is no worker."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._frames = worker_frames()
-        self.work: queue.SimpleQueue[Work | Leave] = queue.SimpleQueue()
-        self.begin: queue.SimpleQueue[Begin] = queue.SimpleQueue()
-        self.withdrawn_to = -1
-        self._last_chunk = -1
-        self._loop: RunLoop | None = None
-
-    def start(self) -> None:
-        """Start reading."""
-        threading.Thread(target=self._read, name="agent pipe", daemon=True).start()
-
-    def attach(self, loop: RunLoop) -> None:
-        """Let the thread send what waits behind a long run."""
-        self._loop = loop
-
-    def _read(self) -> None:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        try:
-            while True:
-                if poll.poll(int(_EMIT_BEHIND_S * 1000)):
-                    data = os.read(self._fd, _READ_BYTES)
-                    if not data:
-                        return
-                    for frame, _ in self._frames.feed(data):
-                        self._take(frame)
-                elif self._loop is not None:
-                    self._loop.emit_behind()
-        finally:
-            # The agent is gone, or the pipe is unusable: nothing this worker does can count.
-            end_own_group()
-
-    def _take(self, frame: Any) -> None:
-        match frame:
-            case Begin():
-                self.begin.put(frame)
-            case Withdraw():
-                self.withdrawn_to = self._last_chunk
-            case Work(chunk=chunk):
-                self._last_chunk = chunk
-                self.work.put(frame)
-            case Leave():
-                self.work.put(frame)
-
-
-def end_own_group() -> None:
-    """Kill this process and every process it started that stayed in its group."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(os.getpid(), signal.SIGKILL)
-    os._exit(1)
 
 
 class RunLoop:
@@ -183,19 +115,21 @@ class RunLoop:
         numbers = RunSet.from_wire(work.runs).to_array()
         wants_run = self._function.wants_run
         block = self._runs.block(numbers)
-        columns, seeds = block.parameters, block.seeds.tolist()
-        names: tuple[str, ...] = tuple(columns)
-        lists = [column.tolist() for column in columns.values()]
+        seeds = block.seeds.tolist()
+        copied = self._fixed_mutable or any(
+            column.kind == "json" for column in block.parameters.values()
+        )
+        lists = {name: column.tolist() for name, column in block.parameters.items()}
         if self._function.wants_seed:
-            names = (*names, "seed")
-            lists.append(seeds)
-        rows = zip(*lists, strict=True) if lists else repeat((), len(numbers))
-        copied = self._fixed_mutable or any(column.kind == "json" for column in columns.values())
-        plain = not (copied or wants_run)
-        number_list = numbers.tolist()
-        replicates = block.replicates.tolist()
+            lists["seed"] = seeds
+        calling = plan_calls(
+            self._function, lists, self._fixed, count=len(seeds), named=copied or wants_run
+        )
+        call, names, fixed = calling.call, calling.names, calling.fixed
+        by_position, seed_apart = calling.by_position, calling.seed_apart
+        replicates = block.replicates.tolist() if wants_run else ()
 
-        fixed, call, pipe, chunk = self._fixed, self._function.call, self._pipe, work.chunk
+        pipe, chunk = self._pipe, work.chunk
         page_numbers, page_times = self._numbers, self._times
         acquire, release = self._lock.acquire, self._lock.release
         monotonic, lseek, fd, current = time.monotonic, os.lseek, self._output_fd, os.SEEK_CUR
@@ -207,26 +141,26 @@ class RunLoop:
         attempt = 1
         page_numbers[1] = attempt
         run: Run | None = None
+        index = -1
 
-        for index, (number, row) in enumerate(zip(number_list, rows, strict=True)):
+        for number, row, seed in zip(numbers.tolist(), calling.rows, seeds, strict=True):
             if pipe.withdrawn_to >= chunk:
                 return
-            arguments = dict(zip(names, row, strict=True))
-            if fixed:
-                arguments = fixed | arguments
             if earlier:
                 attempt = 1 + sum(each.run == number for each in earlier)
                 page_numbers[1] = attempt
-            if not plain:
+            if not by_position:
+                arguments = fixed | dict(zip(names, row, strict=True))
                 if copied:
                     # A list that user code changes must not change for the runs after it.
                     arguments = copy.deepcopy(arguments)
                 if wants_run:
+                    index += 1
                     run = Run(
                         number=number,
                         replicate=replicates[index],
                         attempt=attempt,
-                        seed=seeds[index],
+                        seed=seed,
                         parameters={key: arguments[key] for key in arguments if key != "seed"},
                         folder=self._folder / str(number),
                     )
@@ -235,12 +169,18 @@ class RunLoop:
             page_times[2] = started
             page_numbers[0] = number + 1
             try:
-                value = call(**arguments)
+                if not by_position:
+                    value = call(**arguments)
+                elif seed_apart:
+                    value = call(*row, seed=seed)
+                else:
+                    value = call(*row)
             except BaseException as error:  # noqa: BLE001 - user code may raise anything
                 ended = monotonic()
                 self._failed(
                     work, number, attempt, wall + started, ended - started, error, run, retries
                 )
+                flush, raw = self._capture.flush_stdout, self._capture.raw
             else:
                 ended = monotonic()
                 if type(value) is not dict:
@@ -258,23 +198,25 @@ class RunLoop:
                     done.append(number)
                 finally:
                     release()
-                try:
-                    flush()
-                except (ValueError, OSError):
-                    self._capture.restore()
-                    flush, raw = self._capture.flush_stdout, self._capture.raw
-                if raw.written or ended - looked_at > look_after:
-                    raw.written = False
-                    looked_at = ended
-                    if lseek(fd, 0, current):
-                        self._capture.take()
             page_numbers[0] = 0
             if run is not None:
                 clear_folder(run)
                 run = None
-            if ended - self._emitted_at >= emit_after or len(done) >= self._measure_at:
-                with self._lock:
-                    self._emit_if_due(ended)
+            if raw.touched or ended - looked_at > look_after:
+                if raw.touched:
+                    try:
+                        flush()
+                    except (ValueError, OSError):
+                        self._capture.restore()
+                        flush, raw = self._capture.flush_stdout, self._capture.raw
+                        flush()
+                    raw.touched = False
+                looked_at = ended
+                if lseek(fd, 0, current):
+                    self._capture.take()
+                if ended - self._emitted_at >= emit_after or len(done) >= self._measure_at:
+                    with self._lock:
+                        self._emit_if_due(ended)
 
     def _failed(
         self,
@@ -290,6 +232,8 @@ class RunLoop:
         output = self._capture.take()
         self._capture.restore()
         name = exception_name(error)
+        free_memory(error)
+        peak_memory_bytes = peak_memory.of_this_process()
         record = error_record(number, error, output)
         # The frames of user code hold its data: let go before the next run.
         error.__traceback__ = None
@@ -302,6 +246,7 @@ class RunLoop:
                     exit=name,
                     started_s=started_s,
                     duration_s=duration_s,
+                    peak_memory_bytes=peak_memory_bytes,
                 )
             )
             return
@@ -326,6 +271,7 @@ class RunLoop:
                         duration_s=duration_s,
                         outcome=Outcome.FAILED,
                         exit=name,
+                        peak_memory=peak_memory_bytes,
                     ),
                 ],
             )

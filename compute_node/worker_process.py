@@ -14,9 +14,11 @@ import sys
 import time
 from pathlib import Path
 
+from compute_node import peak_memory
 from compute_node.errors import WorkerStartError
 from compute_node.frames import Begin, ToWorker, agent_frames, encode_frame
 from compute_node.output import Output, read_output
+from compute_node.output_bound import bound_output
 from compute_node.progress_page import PageReader, make_page
 
 __all__ = ["WorkerProcess", "exit_text", "kill_group"]
@@ -37,6 +39,9 @@ class WorkerProcess:
         self.unfit = ""
         self.killed = False
         self.leave_by: float | None = None
+        self.peak_memory_bytes = 0
+        # A program's ru_maxrss begins with what its parent had: up to that it says nothing.
+        self._parents_peak_bytes = peak_memory.of_this_process()
         self.frames = agent_frames()
         self._folder = folder
         self._output_path = folder / f"worker-{worker}.output"
@@ -118,6 +123,19 @@ class WorkerProcess:
         """Kill the process group, also when its leader is dead already."""
         self.killed = True
         kill_group(self.process.pid)
+
+    def look_after(self) -> None:
+        """Note its memory, and keep what its run prints from filling the disk."""
+        self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory.of_child(self.process.pid))
+        bound_output(self._output_path)
+
+    def reap(self) -> None:
+        """Wait for its end, and note the memory it had at most."""
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        peak_bytes = peak_memory.of_usage(usage)
+        if peak_bytes > self._parents_peak_bytes:
+            self.peak_memory_bytes = max(self.peak_memory_bytes, peak_bytes)
 
     def output(self) -> Output:
         """Give what it printed in its last run."""

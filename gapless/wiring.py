@@ -7,13 +7,14 @@ a node or an aggregator never loads the ledger's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import socket
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ __all__ = [
     "Home",
     "clock",
     "core_count",
+    "home_folder",
     "new_id",
     "open_home",
     "program_id",
@@ -47,7 +49,10 @@ _STATE_MARK = "home-of-this-state.txt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """An open home: its adapters, and where its files lie on this machine."""
+    """An open home: its adapters, and where its files lie on this machine.
+
+    `is_new` tells that opening made it.
+    """
 
     folder: Path
     state_folder: Path
@@ -55,6 +60,7 @@ class Home:
     blobs: FolderBlobs
     store: SweepStore
     record: HomeRecord
+    is_new: bool = False
 
     def is_there(self) -> bool:
         """Tell whether the home is where it was: its disk may be away for a while."""
@@ -116,9 +122,10 @@ def open_home(location: str | Path | None, *, state: Path | None = None, create:
 
     HomeError when it is not there, cannot be written or is of a newer format. Safe to repeat.
     """
-    folder = _folder_of(location)
+    folder = home_folder(location)
     if not create:
         _need_home(folder)
+    is_new = not (folder / layout.HOME).exists()
     _make_writable(folder, "home", "choose another with --home")
     if state is not None:
         state = state.expanduser().absolute()
@@ -126,12 +133,12 @@ def open_home(location: str | Path | None, *, state: Path | None = None, create:
         _claim_state(state, folder)
     blobs = FolderBlobs(folder)
     record = open_home_record(blobs, create=create)
-    return _home(folder, state=state, blobs=blobs, record=record)
+    return replace(_home(folder, state=state, blobs=blobs, record=record), is_new=is_new)
 
 
 def read_home(location: str | Path | None, *, state: Path | None = None) -> Home:
     """Open a home that is there to read it: it may lie on a medium that cannot be written."""
-    folder = _folder_of(location)
+    folder = home_folder(location)
     _need_home(folder)
     blobs = FolderBlobs(folder)
     record = open_home_record(blobs, create=False)
@@ -139,13 +146,17 @@ def read_home(location: str | Path | None, *, state: Path | None = None) -> Home
     return _home(folder, state=chosen, blobs=blobs, record=record)
 
 
-def _folder_of(location: str | Path | None) -> Path:
+def home_folder(location: str | Path | None) -> Path:
+    """Name the folder of a home (None: GAPLESS_HOME, else ./sweeps), whether it is there or not."""
     named = str(location) if location is not None else os.environ.get("GAPLESS_HOME", DEFAULT_HOME)
     if "://" in named:
         raise UserMistake(
             f"--home {named}: this version of gapless knows folder homes only; name a folder"
         )
     folder = Path(named).expanduser().absolute()
+    if ".." in folder.parts:
+        # One home has one spelling: a state folder remembers whose it is.
+        folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise HomeError(f"home {folder}: this is a file, a home is a folder")
     return folder
@@ -192,8 +203,9 @@ def _claim_state(state_folder: Path, folder: Path) -> None:
     try:
         with mark.open("x", encoding="utf-8") as file:
             file.write(f"{folder}\n")
-        # Should it lie in a code folder, it is no code.
-        (state_folder / ".gaplessignore").write_text("*\n", encoding="utf-8")
+        # Should it lie in a code folder, it is no code. What a person wrote there stays.
+        with contextlib.suppress(FileExistsError), (state_folder / ".gaplessignore").open("x") as f:
+            f.write("*\n")
     except FileExistsError:
         owner = mark.read_text(encoding="utf-8").strip()
         if owner not in {str(folder), ""}:

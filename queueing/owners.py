@@ -50,11 +50,16 @@ class Owner:
             return self._name
 
     def close(self) -> None:
-        """Remove the file and drop the lock: whatever leases are left are free."""
+        """Remove the file and drop the lock; call it when no lease carries the name any more."""
         with self._mutex:
             if self._name and self._holds_file():
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     (self._folder / self._name).unlink()
+            self._give_up()
+
+    def leave(self) -> None:
+        """Drop the lock and keep the file: whoever takes the lock sees that the leases are free."""
+        with self._mutex:
             self._give_up()
 
     def _take(self) -> None:

@@ -116,25 +116,12 @@ class SqliteQueues:
         check_receive(most=most, wait_s=wait_s, lease_s=lease_s)
         if not queues:
             raise QueueError("a receive names at least one queue")
-        until = self._monotonic() + wait_s
-        look_at_owners = -1.0
-        while True:
-            seen = self._changes()
-            outlook = self._read(lambda handle: verbs.look_ahead(handle, queues, now=self._clock()))
-            if outlook.ready or not outlook.all_known:
-                messages = self._take(queues, most=most, lease_s=lease_s)
-                if messages:
-                    return messages
-            now = self._monotonic()
-            if now >= look_at_owners:
-                if self._end_abandoned_leases():
-                    continue
-                look_at_owners = now + _OWNERS_S
-            if now >= until:
-                return []
-            self._await(seen, next_at=outlook.next_at, until=min(until, look_at_owners))
-            if self._closed:
-                return []
+        if self._owner.names:
+            # Who had something before mostly finds something: looking first would be in vain.
+            messages = self._take(queues, most=most, lease_s=lease_s)
+            if messages:
+                return messages
+        return self._look_and_take(queues, most=most, wait_s=wait_s, lease_s=lease_s)
 
     def extend(self, extensions: Sequence[Extension]) -> list[Answer]:
         """Renew leases. LEASE_LOST: the message may be in other hands, or gone."""
@@ -194,19 +181,26 @@ class SqliteQueues:
 
         Visible, leased and delayed ones; an empty list for a queue that is missing.
         """
-        return self.read_heads(queues, lambda _queue, heads: list(heads))
+        return self._read(
+            lambda handle: {
+                queue: [head for _, head in sorted(verbs.first_lines(handle, queue))]
+                for queue in queues
+            }
+        )
 
     def read_heads(
         self, queues: Sequence[str], read: Callable[[str, Iterator[str]], _T]
     ) -> dict[str, _T]:
         """Give what `read(queue, heads)` makes of each queue's heads, in one read transaction.
 
-        The heads of a million messages need not be in memory at once. `read` may be called again
-        from the first queue on, when the file was replaced meanwhile, and must not use the queues.
+        The heads come in no order, and those of a million messages are not in memory at once.
+        `read` may be called again from the first queue on, when the file was replaced meanwhile,
+        and must not use the queues.
         """
         return self._read(
             lambda handle: {
-                queue: read(queue, verbs.first_lines(handle, queue)) for queue in queues
+                queue: read(queue, (head for _, head in verbs.first_lines(handle, queue)))
+                for queue in queues
             }
         )
 
@@ -225,14 +219,20 @@ class SqliteQueues:
         """End the leases of this process and close the file."""
         if self._closed:
             return
+        ended = False
         try:
             names = self._owner.names
             if names and self._path.exists():
                 self._end_leases_of(names)
+            ended = True
         finally:
-            # Without that write the dropped lock says the same to everybody.
             self._closed = True
-            self._owner.close()
+            if ended:
+                self._owner.close()
+            else:
+                # The dropped lock says the same to everybody; a file that is gone would say that
+                # the owner lives.
+                self._owner.leave()
             self._sessions.close()
 
     def _send_batch(self, queue: str, entries: list[Entry]) -> None:
@@ -254,6 +254,29 @@ class SqliteQueues:
 
     def _end_leases_of(self, owners: Sequence[str]) -> int:
         return self._write(lambda handle: verbs.end_leases_of(handle, owners))
+
+    def _look_and_take(
+        self, queues: Sequence[str], *, most: int, wait_s: float, lease_s: float
+    ) -> list[Message]:
+        until = self._monotonic() + wait_s
+        look_at_owners = -1.0
+        while True:
+            seen = self._changes()
+            outlook = self._read(lambda handle: verbs.look_ahead(handle, queues, now=self._clock()))
+            if outlook.ready or not outlook.all_known:
+                messages = self._take(queues, most=most, lease_s=lease_s)
+                if messages:
+                    return messages
+            now = self._monotonic()
+            if now >= look_at_owners:
+                if self._end_abandoned_leases():
+                    continue
+                look_at_owners = now + _OWNERS_S
+            if now >= until:
+                return []
+            self._await(seen, next_at=outlook.next_at, until=min(until, look_at_owners))
+            if self._closed:
+                return []
 
     def _take(self, queues: Sequence[str], *, most: int, lease_s: float) -> list[Message]:
         owner = self._owner_name()

@@ -34,7 +34,7 @@ from receipts.errors import (
 )
 from receipts.locks import held_file
 
-__all__ = ["Database", "open_file", "open_memory", "set_file_aside"]
+__all__ = ["Database", "file_identity", "open_file", "open_memory", "set_file_aside"]
 
 _BUSY_WAIT_S = 60.0
 _SNAPSHOT = "gapless_snapshot"
@@ -167,14 +167,20 @@ def open_file(path: Path, *, head: str = tables.HEAD, migrations: Path | None = 
     return database
 
 
-def set_file_aside(path: Path, *, now_s: float) -> Path | None:
-    """Move a ledger's file (with -wal and -shm) out of the way; give its new path, None if missing.
+def file_identity(path: Path) -> tuple[int, int]:
+    """Give device and inode number of the file at a path; (0, 0) when there is none."""
+    return _look(path.resolve(), "").identity
 
-    Safe to repeat; nothing is deleted.
+
+def set_file_aside(path: Path, *, seen: tuple[int, int], now_s: float) -> Path | None:
+    """Move a ledger's file (with -wal and -shm) out of the way; give its new path.
+
+    None when the file of the identity `seen`, which was found damaged, is not there any more:
+    another program may have moved it and made a new one. Safe to repeat; nothing is deleted.
     """
     path = path.resolve()
     with held_file(path.with_suffix(".lock"), purpose=f"the ledger {path}"):
-        if not path.exists():
+        if not path.exists() or file_identity(path) != seen:
             return None
         aside = path.with_name(f"{path.name}.damaged-{int(now_s)}")
         number = 0

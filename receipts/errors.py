@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gapless.errors import GaplessError, UserMistake
+from gapless.storage.bundle_changes import BundleChanges
 
 __all__ = [
     "CodeChanged",
@@ -58,7 +59,8 @@ class LedgerLacksSweep(LedgerError):
     def __init__(self, sweep_id: str, *, location: str) -> None:
         super().__init__(
             f"the home holds sweep {sweep_id}, but the ledger {location} knows nothing of it: it "
-            f"was lost, or another ledger was used. Name the right one, or run `{REBUILD}`"
+            "was lost, or another one was used. Name the right one (--state, if it was given when "
+            f"the sweep was submitted), or run `sweep reconcile {sweep_id} --rebuild`"
         )
         self.sweep_id = sweep_id
 
@@ -85,13 +87,24 @@ class SweepCancelled(UserMistake):
 class CodeChanged(UserMistake):
     """The same sweep was submitted again with other code."""
 
-    def __init__(self, sweep_id: str, *, stored: str, found: str) -> None:
-        super().__init__(
-            f"the code of sweep {sweep_id} changed since it was submitted ({stored[:12]} then, "
-            f"{found[:12]} now): `--code old` goes on with the stored code, `--code new` uses the "
-            "new code for the runs that are still to do (every result names the code it came from)"
+    def __init__(self, sweep_id: str, *, changes: BundleChanges | None) -> None:
+        new = (
+            "`--code new` uses the new code for the runs that are still to do (every result names "
+            "the code it came from)"
         )
+        if changes is None:
+            super().__init__(
+                f"the code of sweep {sweep_id} changed since it was submitted, and the stored code "
+                f"is lost or damaged: {new}; or put the code back as it was"
+            )
+        else:
+            super().__init__(
+                f"the code of sweep {sweep_id} changed since it was submitted ({changes}): "
+                f"`--code old` goes on with the stored code, {new}. What is no code is named in "
+                ".gaplessignore"
+            )
         self.sweep_id = sweep_id
+        self.changes = changes
 
 
 class SweepChanged(UserMistake):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gapless.declaration.messages import Job, encode_job
 from gapless.declaration.runset import RunSet
+from gapless.patience import patiently
 from gapless.storage import layout
 from queueing.errors import QueueUnavailable
 from queueing.port import Answer, AnswerStatus, Entry, Queues
@@ -15,6 +18,8 @@ from receipts.ledger import Ledger, NewReceipt, PendingReceipt, State, Why
 from receipts.ports import Clock, NewId
 
 __all__ = ["LARGEST_JOB", "Round", "Sending", "cut", "job_size_for", "send_pending", "write_round"]
+
+_Done = TypeVar("_Done")
 
 LARGEST_JOB = 10_000
 """Most runs of a job unless the caller asks for more."""
@@ -148,12 +153,13 @@ def _send_once(
     queue = layout.jobs_queue(sweep_id)
     # Read before the sends: should the queue be made anew in between, the receipts name the older
     # one, whose messages are known to be gone; the other order could vouch for a job that is gone.
-    created_at_s = queues.facts(queue).created_at_s
+    created_at_s = _patiently(lambda: queues.facts(queue)).created_at_s
     last = 0
     while page := ledger.pending(sweep_id, after=last, most=_PAGE):
         last = page[-1].id
         for batch in _batches(sweep_id, page, priority=priority):
-            answers = queues.send(queue, [entry for _, entry in batch])
+            entries = [entry for _, entry in batch]
+            answers = _patiently(functools.partial(queues.send, queue, entries))
             # An entry without an answer was not sent, as far as anybody knows.
             missing = [_NO_ANSWER] * (len(batch) - len(answers))
             done: list[PendingReceipt] = []
@@ -188,3 +194,8 @@ def _batches(
         characters += len(body)
     if batch:
         yield batch
+
+
+def _patiently(verb: Callable[[], _Done]) -> _Done:
+    """Sit out a blip of the queue: what was sent twice is harmless."""
+    return patiently(verb, on=QueueUnavailable)

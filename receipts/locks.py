@@ -33,22 +33,46 @@ def held_file(path: Path, *, purpose: str) -> Iterator[None]:
     The kernel frees it when its holder dies, so a crash leaves nothing locked. The file stays:
     deleting it would let two holders lock two different files of the same name.
     """
+    descriptor = _locked(path, purpose)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise LedgerUnavailable(
-            f"cannot write the lock {path} ({error.strerror}): make its folder writable"
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("waiting for another program that works on %s", purpose)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(path: Path, purpose: str) -> int:
+    while True:
+        try:
+            # Only the last folder: a home that is away (not mounted) is never made anew.
+            path.parent.mkdir(exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise LedgerUnavailable(
+                f"cannot write the lock {path} ({error.strerror}): make its folder writable"
+            ) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _log.info("waiting for another program that works on %s", purpose)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Somebody may have deleted the file while we waited, with all the ledger's: who comes
+            # after that locks another one.
+            if _is_at(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    mine = os.fstat(descriptor)
+    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 class FileLocks:

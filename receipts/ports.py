@@ -27,5 +27,6 @@ class SnapshotQueues(Queues, Protocol):
         """Give what `read(queue, heads)` makes of each queue, in one read transaction.
 
         The heads are the first lines of the bodies of all messages, visible, leased and delayed
-        ones; a missing queue has none. `read` may be called again from the first queue on.
+        ones, in no order; a missing queue has none. `read` may be called again from the first queue
+        on.
         """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gapless.storage.errors import StorageError, StorageUnavailable
 from gapless.storage.sweeps import SweepStore
-from receipts.database import set_file_aside
+from receipts.database import file_identity, set_file_aside
 from receipts.declared import Declared, declared_in
 from receipts.errors import LedgerDamaged
 from receipts.ledger import Ledger, NewReceipt, State, SweepRow, Why, file_of, open_ledger
@@ -42,13 +42,14 @@ def open_and_rebuild(
     A damaged file is moved aside, never deleted. The caller closes the ledger. Safe to repeat.
     """
     aside = None
+    path = file_of(location)
+    seen = file_identity(path) if path is not None else (0, 0)
     try:
         ledger = _open_whole(location)
     except LedgerDamaged:
-        path = file_of(location)
         if path is None:
             raise
-        aside = set_file_aside(path, now_s=clock())
+        aside = set_file_aside(path, seen=seen, now_s=clock())
         ledger = open_ledger(location)
     try:
         report = rebuild(ledger=ledger, store=store, clock=clock, new_id=new_id)

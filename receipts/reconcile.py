@@ -17,6 +17,7 @@ from gapless.results.coverage import Adoption, Coverage, CoverageReader, counts,
 from gapless.results.outcome import Outcome
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
+from gapless.storage.quarantine import count_kept
 from gapless.storage.sweeps import SweepStore
 from receipts.declared import Declared, read_declared
 from receipts.gaps import Whereabouts, find_gaps
@@ -235,7 +236,6 @@ def _report(
     if declared.cancelled:
         cancelled = RunSet.union([*nowhere.values(), *places.in_flight.values()])
         nowhere = dict.fromkeys(nowhere, RunSet())
-    quarantine = blobs.list(layout.quarantine_prefix(declared.sweep_id))
     return ReconcileReport(
         sweep_id=declared.sweep_id,
         state=declared.control.state,
@@ -254,7 +254,7 @@ def _report(
         deliveries_queued=view.in_flight.deliveries,
         damaged_messages=view.in_flight.damaged,
         newer_messages=view.in_flight.newer,
-        quarantined=sum(1 for _ in quarantine),
+        quarantined=count_kept(blobs, declared.sweep_id),
         adopted_shards=adoption.adopted,
         storage_problems=(*reader.problems.values(), *adoption.unreadable.values()),
     )

@@ -76,7 +76,8 @@ def resubmit(  # noqa: PLR0913 - each port by name: a simulator stops between an
         raised = runs & RunSet.union(outcomes.values())
         epoch = None
         if raised:
-            epoch = declared.last_epoch + 1
+            # Also past what is stored: should a record be lost, its epoch's results would answer.
+            epoch = max(declared.last_epoch, *coverage.epochs) + 1
             record = Asked(epoch=epoch, runs=raised, at_s=clock(), why=why)
             if not store.ask(sweep_id, record):
                 raise LedgerError(

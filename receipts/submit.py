@@ -13,6 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import msgspec
+
+from gapless.declaration.canonical import canonical_json
 from gapless.declaration.control import ControlState
 from gapless.declaration.extensions import extension
 from gapless.declaration.frozen import FrozenSpace
@@ -20,6 +23,7 @@ from gapless.declaration.runset import MAX_RUNS
 from gapless.declaration.sweep import CommandTarget, Declaration, FrozenSweep
 from gapless.errors import UserMistake
 from gapless.storage import layout
+from gapless.storage.bundle_changes import changes_since
 from gapless.storage.sweeps import SweepStore
 from queueing.port import Queues
 from receipts.declared import declared_in
@@ -107,13 +111,17 @@ def submit(  # noqa: PLR0913 - each port by name: a simulator stops between any 
     sweep_id = frozen.declaration.id if extend is None else extend
     with ledger.lock(sweep_id):
         if extend is not None:
-            entered = _extend(frozen, bundle, extend, ledger=ledger, store=store, code=code)
+            entered = _extend(
+                frozen, bundle, extend, ledger=ledger, store=store, clock=clock, code=code
+            )
         elif store.exists(sweep_id):
-            entered = _enter_again(frozen, bundle, ledger=ledger, store=store, code=code)
+            entered = _enter_again(
+                frozen, bundle, ledger=ledger, store=store, clock=clock, code=code
+            )
         else:
             if not new:
                 _refuse_changed(frozen.declaration, store)
-            entered = _enter(frozen, bundle, ledger=ledger, store=store, clock=clock)
+            entered = _enter(frozen, bundle, ledger=ledger, queues=queues, store=store, clock=clock)
         declared = declared_in(store, sweep_id)
         submitted = ledger.submitted(sweep_id).runs(0)
         unsent = declared.runs - submitted
@@ -167,12 +175,16 @@ def _enter(
     bundle: CodeBundle | None,
     *,
     ledger: Ledger,
+    queues: Queues,
     store: SweepStore,
     clock: Clock,
 ) -> _Entered:
     declaration, now_s = frozen.declaration, clock()
-    # Receipts of a sweep that the home does not hold speak of a home that is gone.
+    # Receipts and messages of a sweep that the home does not hold speak of a home that is gone: its
+    # jobs would be done beside the new ones, with the code of then.
     ledger.forget_sweep(declaration.id)
+    queues.drop(layout.jobs_queue(declaration.id))
+    queues.drop(layout.results_queue(declaration.id))
     ledger.record_sweep(
         SweepRow(
             id=declaration.id,
@@ -192,6 +204,7 @@ def _enter_again(
     *,
     ledger: Ledger,
     store: SweepStore,
+    clock: Clock,
     code: Literal["old", "new"] | None,
 ) -> _Entered:
     sweep_id = frozen.declaration.id
@@ -200,7 +213,7 @@ def _enter_again(
     # Tells another declaration of the same id apart, and writes nothing else.
     store.store(frozen, None, 0.0)
     _mend_objects(sweep_id, frozen, bundle, store)
-    _set_control(sweep_id, changes, bundle, store)
+    _set_control(sweep_id, changes, bundle, store, clock)
     return _Entered(changed=tuple(changes))
 
 
@@ -221,6 +234,7 @@ def _extend(
     *,
     ledger: Ledger,
     store: SweepStore,
+    clock: Clock,
     code: Literal["old", "new"] | None,
 ) -> _Entered:
     stored = store.load(sweep_id)
@@ -244,7 +258,7 @@ def _extend(
         # A crash before the segment leaves objects; after it, runs without receipts: the same
         # command then finds nothing to add and writes those.
         store.add_segment(sweep_id, added.segment, added.objects)
-    _set_control(sweep_id, changes, bundle, store)
+    _set_control(sweep_id, changes, bundle, store, clock)
     return _Entered(extended_by=0 if added is None else added.segment.count, changed=tuple(changes))
 
 
@@ -270,23 +284,36 @@ def _control_changes(
         "run_time_s": frozen.run_time_s,
     }
     if bundle is not None and code != "old":
-        if control.code is not None and control.code != bundle.sha256 and code is None:
-            raise CodeChanged(sweep_id, stored=control.code, found=bundle.sha256)
         wanted["code"] = bundle.sha256
+        if code is None and control.code not in {None, bundle.sha256}:
+            changes = changes_since(control.code, bundle.data, store.get_object)
+            if changes is None or changes:
+                raise CodeChanged(sweep_id, changes=changes)
+            # Packed by another version: the same files in other bytes are no other code.
+            wanted["code"] = control.code
     return {name: value for name, value in wanted.items() if getattr(control, name) != value}
 
 
 def _set_control(
-    sweep_id: str, changes: dict[str, Any], bundle: CodeBundle | None, store: SweepStore
+    sweep_id: str,
+    changes: dict[str, Any],
+    bundle: CodeBundle | None,
+    store: SweepStore,
+    clock: Clock,
 ) -> None:
     if not changes:
         return
     if bundle is not None and "code" in changes:
         # Before the record that names it: a node never looks for a bundle that is not there.
         store.put_object(bundle.data)
-    store.set_control(sweep_id, why="submitted again", **changes)
+    store.set_control(sweep_id, why="submitted again", at_s=clock(), **changes)
 
 
 def _differences(earlier: Declaration, later: Declaration) -> tuple[str, ...]:
-    fields = earlier.__struct_fields__
-    return tuple(name for name in fields if getattr(earlier, name) != getattr(later, name))
+    # As JSON: 1, 1.0 and True are equal in Python, and other parameters.
+    old, new = (msgspec.to_builtins(each) for each in (earlier, later))
+    return tuple(
+        name
+        for name in earlier.__struct_fields__
+        if canonical_json(old[name]) != canonical_json(new[name])
+    )

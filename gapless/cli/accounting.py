@@ -10,6 +10,7 @@ import typer
 
 from gapless.cli.options import HomeOption, JsonOption, OneSweepArgument, StateOption, SweepArgument
 from gapless.cli.output import print_document, print_line, print_note
+from gapless.cli.wording import counted
 
 if TYPE_CHECKING:
     from gapless.declaration.runset import RunSet
@@ -52,9 +53,9 @@ def reconcile(
     from gapless.wiring import open_home  # noqa: PLC0415
 
     opened = open_home(home, state=state, create=False)
-    sweep_id = choose_sweep(opened.store, sweep)
     if rebuild:
         _tell_rebuild(rebuild_ledger(opened))
+    sweep_id = choose_sweep(opened.store, sweep)
     while True:
         report = reconcile_once(opened, sweep_id, resubmit=resubmit, force=force)
         status = int(report.exit_status)
@@ -92,7 +93,7 @@ def resubmit(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Ask anew for runs that have a result already.
+    """Ask anew for runs that have a result already: give exactly one of --runs and --outcome.
 
     Their next result counts instead; the earlier one is kept.
     """
@@ -123,7 +124,7 @@ def resubmit(
     else:
         _print_resubmit(report)
     if report.jobs_pending:
-        print_note(f"{report.jobs_pending:,} jobs wait: the same command sends them")
+        print_note(f"{counted(report.jobs_pending, 'job')} not sent yet: the same command does it")
         raise typer.Exit(1)
 
 
@@ -172,10 +173,13 @@ def _print_resubmit(report: ResubmitReport) -> None:
         print_line(f"{report.sweep_id}: none of these runs has a result to ask anew for")
     else:
         print_line(
-            f"{report.sweep_id}: {len(report.raised):,} runs asked for anew (epoch {report.epoch})"
+            f"{report.sweep_id}: {counted(len(report.raised), 'run')} asked for anew "
+            f"(epoch {report.epoch})"
         )
     if report.runs_sent:
-        print_line(f"  {report.runs_sent:,} runs sent in {report.jobs_sent:,} jobs")
+        print_line(
+            f"  {counted(report.runs_sent, 'run')} sent in {counted(report.jobs_sent, 'job')}"
+        )
     if report.unfinished:
         print_note(
             f"{len(report.unfinished):,} of them have no result yet: they are in flight, or gaps "
@@ -224,7 +228,9 @@ def _ranges(runs: RunSet) -> list[list[int]]:
 
 
 def _print_report(report: ReconcileReport) -> None:
-    print_line(f"{report.sweep_id} ({report.state.value})")
+    running = report.state.value == "running"
+    standing = "complete" if report.complete and running else report.state.value
+    print_line(f"{report.sweep_id} ({standing})")
     rows = [
         ("declared", report.total, ""),
         ("submitted", report.submitted, ""),
@@ -241,17 +247,21 @@ def _print_report(report: ReconcileReport) -> None:
         if runs:
             rows.append((name, len(runs), meaning))
     if report.resubmitted:
-        rows.append(("sent again", report.resubmitted, f"in {report.jobs_sent:,} jobs"))
+        rows.append(("sent again", report.resubmitted, f"in {counted(report.jobs_sent, 'job')}"))
     for name, count, note in rows:
         print_line(f"  {name:<14}{count:>16,}  {note}".rstrip())
     for problem in (*report.damaged_messages, *report.refusals, *report.storage_problems):
         print_note(f"  note: {problem}")
     if report.adopted_shards:
-        print_note(f"  note: {len(report.adopted_shards)} shards got the manifest they lacked")
+        print_note(
+            f"  note: {counted(len(report.adopted_shards), 'shard')} got the manifest that lacked"
+        )
     if report.newer_messages:
-        print_note(f"  note: {report.newer_messages} messages are of a newer gapless: update this")
+        print_note(
+            f"  note: {counted(report.newer_messages, 'message')} of a newer gapless: update this"
+        )
     if report.quarantined:
-        print_note(f"  note: {report.quarantined} unreadable messages are in quarantine")
+        print_note(f"  note: {counted(report.quarantined, 'unreadable message')} in quarantine")
     print_line(_verdict(report))
 
 
@@ -262,7 +272,11 @@ def _by_outcome(report: ReconcileReport) -> str:
 def _queued(report: ReconcileReport) -> str:
     if not report.jobs_queued and not report.deliveries_queued:
         return ""
-    return f"in {report.jobs_queued:,} jobs and {report.deliveries_queued:,} deliveries"
+    deliveries = report.deliveries_queued
+    return (
+        f"in {counted(report.jobs_queued, 'job')} and {deliveries:,} "
+        f"{'delivery' if deliveries == 1 else 'deliveries'}"
+    )
 
 
 def _listed(runs: RunSet) -> str:

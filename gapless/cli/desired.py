@@ -63,12 +63,15 @@ def cancel(sweep: OneSweepArgument, home: HomeOption = None, state: StateOption 
         opened.store.set_control(sweep_id, state=ControlState.CANCELLED, at_s=clock())
     # The wish is durable before the queues go: a crash here leaves messages that no node takes
     # and that the same command drops.
-    queues = opened.queues()
-    try:
-        queues.drop(layout.jobs_queue(sweep_id))
-        queues.drop(layout.results_queue(sweep_id))
-    finally:
-        queues.close()
+    if opened.queue_file.exists():
+        queues = opened.queues()
+        try:
+            queues.drop(layout.jobs_queue(sweep_id))
+            queues.drop(layout.results_queue(sweep_id))
+        finally:
+            queues.close()
+    else:
+        print_note(f"no queue is in {opened.state_folder}: is it in a folder that --state named?")
     print_line(f"{sweep_id} is cancelled{' already' if already else ''}")
     print_note(f"`sweep results {sweep_id}` shows what is stored")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand
 
 from gapless.cli import accounting, desired, programs, reading, submitting
-from gapless.cli.output import print_line, run_program
+from gapless.cli.advice import advising
+from gapless.cli.output import end_with, print_line, run_program
 
 __all__ = [
     "aggregator_main",
@@ -35,6 +38,15 @@ _COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
 )
 
 
+class _Command(TyperCommand):
+    """A command whose help names arguments as people do: SWEEP, not SWEEP <list[str]>."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        for parameter in (each for each in self.params if isinstance(each, TyperArgument)):
+            setattr(parameter, "display_type_rich", lambda ctx: None)  # noqa: ARG005, B010
+
+
 def _program(**settings: Any) -> typer.Typer:
     # Plain help and plain tracebacks: rich would cost start-up time in every program.
     return typer.Typer(
@@ -52,6 +64,10 @@ def _show_version(*, asked: bool) -> None:
 
         print_line(f"gapless {version('gapless')}")
         raise typer.Exit
+
+
+def _advising(command: Callable[..., Any], program: str) -> Callable[..., Any]:
+    return advising(command, on_error=functools.partial(end_with, program))
 
 
 app = _program(name="sweep", no_args_is_help=True)
@@ -74,12 +90,12 @@ def _sweep(
 
 
 for _name, _command in _COMMANDS:
-    app.command(_name)(_command)
+    app.command(_name, cls=_Command)(_advising(_command, "sweep"))
 
 
 def _run_alone(command: Callable[..., Any], name: str) -> None:
     alone = _program(name=name)
-    alone.command(name)(command)
+    alone.command(name, cls=_Command)(_advising(command, name))
     run_program(alone, name)
 
 

@@ -158,7 +158,7 @@ GraceOption = Annotated[
         "--grace",
         parser=duration_s,
         metavar="TIME",
-        help="When stopped: how long runs under way may still take, such as 1min.",
-        show_default="30s",
+        help="When stopped: how long runs under way may still take, such as 1min.  [default: 30s]",
+        show_default=False,
     ),
 ]

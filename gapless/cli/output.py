@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, NoReturn
 
+from gapless.cli.advice import pasteable
 from gapless.errors import GaplessError, UserMistake
 
-__all__ = ["print_document", "print_line", "print_note", "print_table", "run_program"]
+__all__ = ["end_with", "print_document", "print_line", "print_note", "print_table", "run_program"]
 
 
 def run_program(app: Callable[..., Any], name: str) -> None:
@@ -18,29 +22,56 @@ def run_program(app: Callable[..., Any], name: str) -> None:
     A person's mistake ends with its message and exit status 2, another error of gapless with its
     message and 1; neither with a traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Text of user code may hold what this terminal's encoding does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # A blip that was sat out is no news (`gapless.patience`); what lasts is told by who waits.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     try:
         app(prog_name=name)
-    except UserMistake as mistake:
-        _end(f"{name}: {mistake}", 2)
     except GaplessError as error:
-        _end(f"{name}: {error}", 1)
+        end_with(name, str(error), error)
+
+
+def end_with(name: str, message: str, error: GaplessError) -> NoReturn:
+    """End the program `name` with a message and the exit status of this kind of error."""
+    print_note(f"{name}: {message}")
+    sys.exit(2 if isinstance(error, UserMistake) else 1)
 
 
 def print_document(document: Any) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    """Print one JSON document; numbers that JSON does not have (NaN, infinity) as null."""
+    text = json.dumps(_strict(document), indent=2, default=str, allow_nan=False)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _strict(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case complex():
+            return {"real": _strict(value.real), "imag": _strict(value.imag)}
+        case dict():
+            return {key: _strict(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_strict(each) for each in value]
+        case _:
+            return value
 
 
 def print_line(text: str = "") -> None:
-    """Print a line on standard output."""
-    sys.stdout.write(text + "\n")
+    """Print a line on standard output; commands in it can be pasted."""
+    sys.stdout.write(pasteable(text) + "\n")
 
 
 def print_note(text: str) -> None:
-    """Print a line for the person on standard error, after what was printed so far."""
+    """Print a line for the person on standard error, after what was printed so far.
+
+    Commands in it (in backticks) can be pasted.
+    """
     sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(pasteable(text) + "\n")
     sys.stderr.flush()
 
 
@@ -49,33 +80,43 @@ def print_table(
 ) -> None:
     """Print a table on standard output; `right` names the columns of numbers.
 
-    A terminal gets rich's table; a file or a pipe gets every column whole, apart by two spaces.
+    A terminal that is wide enough gets rich's table; anything else gets every column whole, apart
+    by two spaces: nothing is ever cut.
     """
-    if sys.stdout.isatty():
-        from rich import box  # noqa: PLC0415
-        from rich.console import Console  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
-
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(Text(column), justify="right" if column in right else "left")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
-        return
     widths = [
         max(len(column), *(len(row[i]) for row in rows)) if rows else len(column)
         for i, column in enumerate(columns)
     ]
+    if sys.stdout.isatty() and _print_rich(columns, rows, widths, right):
+        return
     for row in (columns, *rows):
         cells = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for cell, width, column in zip(row, widths, columns, strict=True)
         ]
-        print_line("  ".join(cells).rstrip())
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
-def _end(message: str, status: int) -> None:
-    print_note(message)
-    sys.exit(status)
+def _print_rich(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    right: frozenset[str],
+) -> bool:
+    """Print a table of rich, if it fits the terminal; tell whether it did."""
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    if sum(widths) + 2 * (len(widths) - 1) > console.width:
+        return False
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(Text(column), justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    return True

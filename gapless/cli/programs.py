@@ -19,6 +19,7 @@ from gapless.cli.options import (
     duration_s,
 )
 from gapless.cli.parent import leave_with_parent
+from gapless.cli.wording import counted
 
 if TYPE_CHECKING:
     from gapless.wiring import Home
@@ -40,7 +41,7 @@ _IdleExitOption = Annotated[
 ]
 
 
-def node(
+def node(  # noqa: PLR0913 - an argument is an option of the command
     sweeps: SweepsArgument = None,
     home: HomeOption = None,
     state: StateOption = None,
@@ -49,6 +50,7 @@ def node(
     until_complete: UntilCompleteOption = False,
     idle_exit: _IdleExitOption = None,
     grace: GraceOption = 30.0,
+    node_id: Annotated[str | None, typer.Option("--node-id", hidden=True)] = None,
     parent_pipe: ParentPipeOption = None,
 ) -> None:
     """Do the runs of the sweeps in this home, until stopped."""
@@ -59,15 +61,17 @@ def node(
 
     opened = open_home(home, state=state, create=False)
     ids = _sweep_ids(opened, sweeps, parent_pipe)
+    name, most = node_id or program_id("node"), workers or core_count()
+    _say_start(f"node {name}: {counted(most, 'worker')}", opened, ids)
     queues = opened.queues()
     try:
         status = run_node(
             NodeSettings(
-                node_id=program_id("node"),
+                node_id=name,
                 blobs=opened.blobs,
                 queues=queues,
                 sweep_ids=ids,
-                workers=workers or core_count(),
+                workers=most,
                 grace_s=grace,
                 idle_exit_s=idle_exit,
                 until_complete=until_complete,
@@ -100,11 +104,13 @@ def aggregate(
 
     opened = open_home(home, state=state, create=False)
     ids = _sweep_ids(opened, sweeps, parent_pipe)
+    name = program_id("aggregator")
+    _say_start(f"aggregator {name}", opened, ids)
     queues = opened.queues()
     try:
         status = run_aggregator(
             AggregatorSettings(
-                aggregator_id=program_id("aggregator"),
+                aggregator_id=name,
                 blobs=opened.blobs,
                 queues=queues,
                 sweep_ids=ids,
@@ -132,6 +138,12 @@ def _sweep_ids(
 
     chosen = choose_sweeps(home.store, named)
     return None if chosen is None else tuple(chosen)
+
+
+def _say_start(who: str, home: Home, ids: tuple[str, ...] | None) -> None:
+    what = "every sweep" if ids is None else ", ".join(ids)
+    state = "" if home.state_folder == home.folder else f" (state: {home.state_folder})"
+    logging.getLogger("gapless").info("%s; %s of the home %s%s", who, what, home.folder, state)
 
 
 def _log_to_stderr() -> None:

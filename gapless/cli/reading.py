@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gapless.cli.cells import cell
 from gapless.cli.options import (
     HomeOption,
     JsonOption,
@@ -16,6 +17,7 @@ from gapless.cli.options import (
     SweepArgument,
 )
 from gapless.cli.output import print_document, print_line, print_note, print_table
+from gapless.cli.wording import counted, failures_document, print_failures
 
 if TYPE_CHECKING:
     from gapless.local.status import NodeHeard, SweepStatus
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["results", "status"]
 
 _SHOWN = 20
-_DIGITS = 6
 
 
 def status(
@@ -59,7 +60,9 @@ def status(
     print_line(_nodes_line(nodes))
     for each in found:
         for problem in each.problems:
-            print_note(f"{each.sweep_id}: {problem}; `sweep reconcile --resubmit` mends it")
+            print_note(
+                f"{each.sweep_id}: {problem}; `sweep reconcile {each.sweep_id} --resubmit` mends it"
+            )
 
 
 def results(
@@ -98,6 +101,8 @@ def results(
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
     from gapless.wiring import read_home  # noqa: PLC0415
 
+    if csv is not None and json:
+        raise typer.BadParameter("give either --csv or --json", param_hint="--csv, --json")
     sweep_id = choose_sweep(read_home(home).store, sweep)
     found = open(home, sweep_id)
     wanted = None if columns is None else [part.strip() for part in columns.split(",")]
@@ -116,6 +121,7 @@ def results(
                 "total": found.total,
                 "columns": names,
                 "rows": rows,
+                "errors": failures_document(found.failures()),
             }
         )
         return
@@ -126,9 +132,11 @@ def results(
         for place, name in enumerate(names)
         if all(isinstance(row[place], int | float | None) for row in rows)
     )
-    print_table(names, [[_cell(value) for value in row] for row in rows], right=numbers)
+    print_table(names, [[cell(value) for value in row] for row in rows], right=numbers)
     shown = f" (the first {len(rows):,} shown)" if len(rows) < found.stored_count else ""
     print_note(f"{found}{shown}")
+    if found.has_failures:
+        print_failures(found.failures(), on=print_note)
 
 
 _DETAILS = {"replicate", "seed", "complete", "attempt", "started", "node", "epoch"}
@@ -152,6 +160,7 @@ def _places(columns: tuple[str, ...], wanted: list[str] | None) -> list[int]:
 
 
 def _write_csv(found: Results, target: str, *, limit: int | None, wanted: list[str] | None) -> None:
+    from gapless.results.csv_file import save_csv  # noqa: PLC0415
     from gapless.results.row_table import RowTable, write_csv  # noqa: PLC0415
 
     table = found.table(limit=limit)
@@ -164,33 +173,44 @@ def _write_csv(found: Results, target: str, *, limit: int | None, wanted: list[s
         write_csv(chosen, sys.stdout)
         return
     try:
-        with Path(target).open("w", encoding="utf-8", newline="") as file:
-            write_csv(chosen, file)
+        save_csv(chosen, Path(target))
     except OSError as error:
         raise typer.BadParameter(
             f"{target} cannot be written: {error.strerror}", param_hint="--csv"
         ) from error
-    print_note(f"{target}: {len(chosen):,} runs; {found}")
+    print_note(f"{target}: {counted(len(chosen), 'run')}; {found}")
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.{_DIGITS}g}"
-    return str(value)
+_SELDOM = {"ok", "failed", "timeout", "lost", "in flight", "shards", "bad"}
+"""Columns of `sweep status` that are left out where they are zero everywhere."""
 
 
 def _print_status(found: list[SweepStatus]) -> None:
-    labels = list(found[0].outcomes)
-    numbers = ["runs", "stored", *labels, "in flight", "left", "shards", "quarantine"]
-    rows = []
-    for each in found:
-        counted = [each.total, each.stored, *each.outcomes.values(), each.in_flight, each.left]
-        counted += [each.shards, each.quarantined]
-        shown = ["?" if count is None else f"{count:,}" for count in counted]
-        rows.append([each.sweep_id, each.state, *shown])
-    print_table(["sweep", "state", *numbers], rows, right=frozenset(numbers))
+    columns: dict[str, list[int | None]] = {
+        "runs": [each.total for each in found],
+        "stored": [each.stored for each in found],
+        **{label: [each.outcomes[label] for each in found] for label in found[0].outcomes},
+        "in flight": [each.in_flight for each in found],
+        "left": [each.left for each in found],
+        "shards": [each.shards for each in found],
+        "bad": [each.quarantined for each in found],
+    }
+    shown = {
+        name: ["?" if count is None else f"{count:,}" for count in counts]
+        for name, counts in columns.items()
+        if name not in _SELDOM or any(count != 0 for count in counts)
+    }
+    rows = [
+        [each.sweep_id, _standing(each), *(counts[place] for counts in shown.values())]
+        for place, each in enumerate(found)
+    ]
+    print_table(["sweep", "state", *shown], rows, right=frozenset(shown))
+    if any(each.quarantined for each in found):
+        print_line("bad: unreadable messages, kept in quarantine")
+
+
+def _standing(each: SweepStatus) -> str:
+    return "complete" if each.complete and each.state == "running" else each.state
 
 
 def _nodes_line(nodes: list[NodeHeard]) -> str:
@@ -204,6 +224,7 @@ def _document(each: SweepStatus) -> dict[str, Any]:
     return {
         "sweep": each.sweep_id,
         "state": each.state,
+        "complete": each.complete,
         "total": each.total,
         "stored": each.stored,
         "outcomes": each.outcomes,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gapless.cli.advice import advised, pasteable
 from gapless.cli.options import (
     CodeChoice,
     CodeOption,
@@ -21,6 +22,7 @@ from gapless.cli.options import (
     WorkersOption,
 )
 from gapless.cli.output import print_document, print_line, print_note
+from gapless.cli.wording import counted, failures_document, print_failures
 
 if TYPE_CHECKING:
     from gapless.local.plan import Plan
@@ -56,27 +58,35 @@ def run(  # noqa: PLR0913 - an argument is an option of the command
     from gapless.local.progress import Silence, watcher_for_stderr  # noqa: PLC0415
     from gapless.local.running import RunSettings, run_here  # noqa: PLC0415
     from gapless.local.source import read_sweep  # noqa: PLC0415
-    from gapless.local.submission import Wish, prepare  # noqa: PLC0415
-    from gapless.wiring import core_count, open_home  # noqa: PLC0415
+    from gapless.local.submission import (  # noqa: PLC0415
+        Wish,
+        open_home_for,
+        prepare,
+        tell_of_home,
+    )
+    from gapless.wiring import core_count  # noqa: PLC0415
 
     prepared = prepare(read_sweep(file), Wish(code=_which(code), extend=extend, new=new))
-    opened = open_home(home, state=state, create=True)
+    opened = open_home_for(prepared, home, state)
+    for note in tell_of_home(opened, file, by_default=home is None):
+        print_note(note)
     summary = run_here(
         opened,
         prepared,
         settings=RunSettings(workers=workers or core_count(), grace_s=grace),
-        watcher=Silence() if quiet else watcher_for_stderr(),
+        watcher=Silence() if quiet else watcher_for_stderr(pasteable),
     )
+    again = ("run", file, *(() if extend is None else ("--extend", extend)))
     if json:
         print_document(_summary_document(summary, opened.folder))
     else:
         _print_summary(summary, opened.folder)
     if not summary.complete:
-        print_note(f"the same command continues: sweep run {file}")
+        print_note(f"the same command continues: {advised(*again)}")
         raise typer.Exit(_STOPPED)
     if summary.not_ok:
         if not json:
-            print_note(_advice(summary, file))
+            print_note(_advice(summary, again))
         raise typer.Exit(_NOT_OK)
 
 
@@ -111,7 +121,7 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
     if dry_run:
         from gapless.local.plan import plan_submit  # noqa: PLC0415
 
-        plan = plan_submit(source.sweep, job_size=job_size)
+        plan = plan_submit(source, job_size=job_size)
         if json:
             print_document(_plan_document(plan))
         else:
@@ -119,11 +129,12 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
         return
     from gapless.local.submission import (  # noqa: PLC0415
         Wish,
-        keep_code_if_only_more,
+        open_home_for,
         prepare,
+        settle,
         submit_prepared,
+        tell_of_home,
     )
-    from gapless.wiring import open_home  # noqa: PLC0415
 
     prepared = prepare(source, Wish(code=_which(code), extend=extend, new=new, job_size=job_size))
     trial: Trial | None = None
@@ -137,9 +148,9 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
                 print_document({"submitted": False, "trial": _trial_document(trial)})
             print_note("nothing was submitted")
             raise typer.Exit(_NOT_OK)
-    opened = open_home(home, state=state, create=True)
-    prepared, note = keep_code_if_only_more(opened, prepared)
-    if note:
+    opened = open_home_for(prepared, home, state)
+    prepared, notes = settle(opened, prepared)
+    for note in (*tell_of_home(opened, file, by_default=home is None), *notes):
         print_note(note)
     report = submit_prepared(opened, prepared)
     if json:
@@ -149,7 +160,7 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
     for refusal in report.refusals:
         print_note(f"refused by the queue: {refusal}")
     if report.jobs_pending:
-        print_note(f"{report.jobs_pending:,} jobs wait: the same command sends them")
+        print_note(f"{counted(report.jobs_pending, 'job')} not sent yet: the same command does it")
         raise typer.Exit(1)
 
 
@@ -165,25 +176,30 @@ def _print_summary(summary: RunSummary, home: Path) -> None:
     print_line(f"{summary.sweep_id}: {stored}{f' ({outcomes})' if outcomes else ''}")
     took = f"  {duration_text(summary.elapsed_s)}, {summary.stored_here:,} runs stored"
     if summary.stored_here:
-        took += f", {summary.stored_here / summary.elapsed_s:,.0f} runs/s"
+        rate = summary.stored_here / summary.elapsed_s
+        took += f", {rate:,.0f} runs/s" if rate >= 10 else f", {rate:.2g} runs/s"
+    elif summary.complete:
+        took += "; nothing was left to do"
     print_line(took)
     if summary.duplicates:
         print_line(f"  {summary.duplicates:,} results came twice; every reader counts them once")
     if summary.resent or summary.restarts:
         print_line(
-            f"  {summary.resent:,} runs sent again, {summary.restarts} programs started again"
+            f"  {counted(summary.resent, 'run')} sent again, "
+            f"{counted(summary.restarts, 'program')} started again"
         )
     print_line(f"  home: {home}")
     if summary.stored:
-        print_line(f"  read them: sweep results {summary.sweep_id}")
+        print_line(f"  read them: {advised('results', summary.sweep_id)}")
+    print_failures(summary.failures)
 
 
-def _advice(summary: RunSummary, file: Path) -> str:
+def _advice(summary: RunSummary, again: tuple[object, ...]) -> str:
     bad = [label for label, count in summary.outcomes.items() if count and label != "ok"]
+    anew = advised("resubmit", summary.sweep_id, "--outcome", ",".join(bad))
     return (
-        f"{summary.not_ok:,} runs are not ok; after mending the code: "
-        f"sweep resubmit {summary.sweep_id} --outcome {','.join(bad)}, then "
-        f"sweep run {file} --code new"
+        f"{counted(summary.not_ok, 'run')} {'is' if summary.not_ok == 1 else 'are'} not ok; "
+        f"after mending the code:\n  {anew}\n  {advised(*again, '--code', 'new')}"
     )
 
 
@@ -200,6 +216,7 @@ def _summary_document(summary: RunSummary, home: Path) -> dict[str, Any]:
         "resent": summary.resent,
         "restarts": summary.restarts,
         "elapsed_s": round(summary.elapsed_s, 3),
+        "errors": failures_document(summary.failures),
     }
 
 
@@ -209,8 +226,10 @@ def _print_plan(plan: Plan) -> None:
     print_line(f"  points      {about}{plan.points:,}")
     print_line(f"  replicates  {plan.replicates:,}")
     print_line(f"  runs        {about}{plan.runs:,}")
-    print_line(f"  jobs        {about}{plan.jobs:,} of up to {plan.job_size:,} runs")
-    print_line(f"  requests    {about}{plan.requests:,} to a remote queue")
+    print_line(f"  jobs        {about}{plan.jobs:,} of up to {counted(plan.job_size, 'run')}")
+    print_line(
+        f"  requests    {about}{plan.requests:,} if the queue were a remote service (not here)"
+    )
     if plan.hours is not None:
         print_line(f"  hours       {about}{plan.hours:,.3g} of one core")
     for number, point in enumerate(plan.first_points):
@@ -242,14 +261,18 @@ def _tell_trial(trial: Trial) -> None:
     for failure in trial.failures:
         print_note(f"run {failure.run} ({failure.parameters}): {failure.outcome}")
         print_note(failure.evidence)
+    if trial.unfit:
+        print_note(f"trial: {trial.unfit}")
+        return
     good = len(trial.runs) - len(trial.failures)
-    print_note(f"trial: {good} of {len(trial.runs)} runs ok, {trial.mean_s:.3g} s a run")
+    print_note(f"trial: {good} of {counted(len(trial.runs), 'run')} ok, {trial.mean_s:.3g} s a run")
 
 
 def _trial_document(trial: Trial) -> dict[str, Any]:
     return {
         "runs": list(trial.runs),
         "mean_s": trial.mean_s,
+        "unfit": trial.unfit or None,
         "failures": [
             {"run": each.run, "outcome": each.outcome, "evidence": each.evidence}
             for each in trial.failures
@@ -259,12 +282,12 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
 
 def _print_report(report: SubmitReport) -> None:
     print_line(report.sweep_id)
-    done = f"  {report.runs_sent:,} runs sent in {report.jobs_sent:,} jobs"
+    done = f"  {counted(report.runs_sent, 'run')} sent in {counted(report.jobs_sent, 'job')}"
     if report.earlier_runs:
         done += f"; {report.earlier_runs:,} of {report.total:,} were submitted before"
     print_line(done)
     if report.extended_by:
-        print_line(f"  extended by {report.extended_by:,} runs")
+        print_line(f"  extended by {counted(report.extended_by, 'run')}")
     if report.changed:
         print_line(f"  changed: {', '.join(report.changed)}")
 

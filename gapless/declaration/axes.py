@@ -6,7 +6,8 @@ import difflib
 import keyword
 import math
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -88,6 +89,10 @@ class Formula:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise DeclarationError(f"{self} has infinite values: bring its ends closer to zero")
         return Column(values, "int" if values.dtype.kind == "i" else "float")
+
+    def __repr__(self) -> str:
+        last = self.step if self.spelling == "range" else self.count
+        return f"{self.spelling}({self.start!r}, {self.stop!r}, {last!r})"
 
     def __str__(self) -> str:
         last = self.step if self.spelling == "range" else self.count
@@ -183,16 +188,27 @@ def _read_axis(given: Any) -> Column | Formula:
         if given.count == 0:
             raise DeclarationError(f"{given} is empty: it has no value")
         return given
-    if not isinstance(given, np.ndarray | list | tuple | range):
+    if hasattr(given, "__array__") and not np.isscalar(given):
+        # A column of a table, as pandas and its like give it.
+        given = np.asarray(given)
+    if not isinstance(given, np.ndarray | list | tuple | range) or getattr(given, "ndim", 1) == 0:
         raise DeclarationError(
             f"expected a list of values or a formula, found {str(given)[:40]!r} "
-            f"({type(given).__name__}); for one value write a list of one"
+            f"({type(given).__name__}); {_list_advice(given)}"
         )
     if len(given) > MAX_VALUES:
         raise DeclarationError(f"has {len(given):,} values, more than {MAX_VALUES:,}")
     if len(given) == 0:
         raise DeclarationError("is empty: expected at least one value")
     return column_of([plain(each) for each in given])
+
+
+def _list_advice(given: Any) -> str:
+    if isinstance(given, AbstractSet):
+        return "a set has no order: write sorted(…)"
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | np.ndarray):
+        return "write list(…)"
+    return "for one value write a list of one"
 
 
 def _written(given: Mapping[Any, Any]) -> Formula:

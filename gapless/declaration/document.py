@@ -59,7 +59,8 @@ class Mistakes:
     def say(self, key: str, text: str) -> None:
         """Note one mistake in other words."""
         place = f"{self.source}: {key}" if key else self.source
-        self.lines.append(f"{place}: {text}")
+        # Names and texts of the person's own may hold line ends.
+        self.lines.append(" ".join(f"{place}: {text}".splitlines()))
 
     def raise_if_any(self) -> None:
         """Raise DeclarationError with every line."""

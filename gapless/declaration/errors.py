@@ -2,11 +2,18 @@
 
 from gapless.errors import GaplessError, UserMistake
 
-__all__ = ["DamagedMessage", "DeclarationError", "MessageError", "NewerFormat"]
+__all__ = ["BadLimits", "DamagedMessage", "DeclarationError", "MessageError", "NewerFormat"]
 
 
 class DeclarationError(UserMistake):
     """A sweep's declaration cannot work; one line a mistake: file, key, found, expected."""
+
+
+class BadLimits(DeclarationError, ValueError):
+    """Limits that cannot be: a person's mistake, and to a reader of records a damaged one."""
+
+    def __init__(self, mistake: str) -> None:
+        super().__init__(f"gapless.Limits: {mistake}")
 
 
 class MessageError(GaplessError):

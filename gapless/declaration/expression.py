@@ -155,10 +155,13 @@ _NAMED = {
 class Expression:
     """A checked expression: `names` are the parameters it reads."""
 
-    def __init__(self, text: str, names: Sequence[str]) -> None:
+    def __init__(self, text: object, names: Sequence[str]) -> None:
         """Read `text`; DeclarationError with the offending piece when it is not allowed."""
-        if not text.strip():
-            raise DeclarationError('where: expected an expression such as "n * alpha < 12"')
+        if not isinstance(text, str) or not text.strip():
+            found = "" if isinstance(text, str) else f", found {str(text)[:40]!r}"
+            raise DeclarationError(
+                f'where: expected an expression as text, such as "n * alpha < 12"{found}'
+            )
         self.text = text.strip()
         self._known = tuple(names)
         self._read: dict[str, None] = {}

@@ -34,6 +34,9 @@ class FrozenSpace:
         columns = self.columns(np.array([point % count], dtype=np.int64))
         return {name: column.tolist()[0] for name, column in columns.items()}
 
+    def __repr__(self) -> str:
+        return f"FrozenSpace({', '.join(self.names)}: {len(self):,} points)"
+
     @cached_property
     def kinds(self) -> dict[str, Kind]:
         """The kind each parameter has in every column this space gives."""

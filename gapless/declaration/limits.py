@@ -8,6 +8,8 @@ from fractions import Fraction
 
 import msgspec
 
+from gapless.declaration.errors import BadLimits
+
 __all__ = ["RETRIABLE", "Limits"]
 
 RETRIABLE = ("failed", "timeout", "lost")
@@ -33,18 +35,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.time_s is not None and not _within(self.time_s, 0, math.inf):
-            raise ValueError(f"time_s is {self.time_s!r}, expected seconds above 0")
+            raise BadLimits(f"time_s is {self.time_s!r}, expected seconds above 0")
         if self.memory_bytes is not None and not _counts(self.memory_bytes):
-            raise ValueError(f"memory_bytes is {self.memory_bytes!r}, expected bytes above 0")
+            raise BadLimits(f"memory_bytes is {self.memory_bytes!r}, expected bytes above 0")
         if not _counts(self.attempts) or self.attempts > _MOST_ATTEMPTS:
-            raise ValueError(f"attempts is {self.attempts!r}, expected 1 to {_MOST_ATTEMPTS}")
+            raise BadLimits(f"attempts is {self.attempts!r}, expected 1 to {_MOST_ATTEMPTS}")
         retry_on: object = self.retry_on
         if isinstance(retry_on, str) or any(each not in RETRIABLE for each in self.retry_on):
-            raise ValueError(
+            raise BadLimits(
                 f"retry_on is {self.retry_on!r}, expected some of {', '.join(RETRIABLE)}"
             )
         if self.max_failures is not None and _share(self.max_failures) is None:
-            raise ValueError(
+            raise BadLimits(
                 f"max_failures is {self.max_failures!r}, expected a number of runs or like '5%'"
             )
 

@@ -31,6 +31,10 @@ class Distribution:
     high: float = 1.0
     values: Column | None = None
 
+    def __repr__(self) -> str:
+        ends = (self.low, self.high) if self.values is None else self.values.tolist()
+        return f"{self.spelling}({', '.join(map(repr, ends))})"
+
     def drawn(self, shares: NDArray[np.float64]) -> Column:
         """Turn numbers of [0, 1) into values, ascending as they do: an even spread stays even."""
         match self.spelling:

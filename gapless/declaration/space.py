@@ -8,7 +8,7 @@ not. A value that an axis or a table repeats stands once, where it stood first.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -67,7 +67,7 @@ class Space:
     @classmethod
     def grid(cls, axes: Mapping[str, Any] | None = None, /, **more: Any) -> Space:
         """Combine every value of every parameter; the last one changes fastest."""
-        given = {**(axes or {}), **more}
+        given = _by_name("grid", axes, more)
         if not given:
             raise DeclarationError("grid: is empty: expected at least one parameter")
         check_names(tuple(given), where="grid")
@@ -82,7 +82,7 @@ class Space:
     @classmethod
     def zip_(cls, columns: Mapping[str, Any] | None = None, /, **more: Any) -> Space:
         """Take values together: the first of every parameter, then the second of every one, …."""
-        given = {**(columns or {}), **more}
+        given = _by_name("zip", columns, more)
         return cls._rows("zip", tuple(given), list(given.values()))
 
     @classmethod
@@ -97,13 +97,19 @@ class Space:
     @classmethod
     def points(cls, points: Sequence[Mapping[str, Any]]) -> Space:
         """Take single points, each with the same parameters."""
+        if isinstance(points, Mapping) or not isinstance(points, Iterable):
+            raise DeclarationError(
+                f"points: expected a list with a table of parameters for each point, found a "
+                f"{type(points).__name__}; columns go into zip"
+            )
         rows = list(points)
         if not rows:
             raise DeclarationError("points: is empty: expected at least one point")
         for number, row in enumerate(rows, start=1):
             if not isinstance(row, Mapping):
                 raise DeclarationError(
-                    f"points: row {number}: expected a table of parameters, found {str(row)[:40]!r}"
+                    f"points: row {number}: expected a table of parameters, found "
+                    f"{str(row)[:40]!r}; columns go into zip"
                 )
             lacking = [name for name in rows[0] if name not in row]
             more = [name for name in row if name not in rows[0]]
@@ -240,6 +246,7 @@ class Space:
                 yield {name: values[name][place] for name in self.names}
 
     def __repr__(self) -> str:
+        # No count: it may take a long walk, or fail.
         return f"Space({', '.join(self.names)})"
 
     @property
@@ -249,6 +256,16 @@ class Space:
     @cached_property
     def _frozen(self) -> FrozenSpace:
         return freeze_blocks(self.names, self._blocks)
+
+
+def _by_name(what: str, given: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    # A data frame is no Mapping, and gives its columns as one does.
+    if given is not None and not (isinstance(given, Mapping) or hasattr(given, "keys")):
+        raise DeclarationError(
+            f"{what}: expected parameters by name, such as n=[1, 2], found "
+            f"{str(given)[:40]!r} without one"
+        )
+    return {**({} if given is None else given), **more}
 
 
 def _counted(blocks: tuple[Candidates, ...]) -> tuple[Candidates, ...]:

@@ -42,6 +42,7 @@ __all__ = [
     "Limits",
     "Sweep",
     "Target",
+    "is_sweep_name",
 ]
 
 MAX_NAME = 40
@@ -145,6 +146,9 @@ class Sweep:
     source: str = "gapless.Sweep"
 
     def __post_init__(self) -> None:
+        for key in ("replicates", "seed", "priority", "run_time_s"):
+            # Numbers of numpy count as the plain ones they hold.
+            object.__setattr__(self, key, plain(getattr(self, key)))
         mistakes = Mistakes(self.source)
         _check_name(self.name, mistakes)
         _check_numbers(self, mistakes)
@@ -231,8 +235,13 @@ def _fields(declaration: Declaration) -> dict[str, Any]:
     }
 
 
+def is_sweep_name(name: object) -> bool:
+    """Tell whether a sweep may be called so."""
+    return isinstance(name, str) and bool(_NAME.fullmatch(name)) and len(name) <= MAX_NAME
+
+
 def _check_name(name: object, mistakes: Mistakes) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+    if not is_sweep_name(name):
         mistakes.add("name", found=describe(name), expected=NAME_EXPECTED)
 
 

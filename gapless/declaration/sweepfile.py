@@ -32,7 +32,8 @@ from gapless.declaration.limits import RETRIABLE, Limits
 from gapless.declaration.runset import MAX_RUNS
 from gapless.declaration.space import Space
 from gapless.declaration.spacefile import SPACE, TableReader, plain_table, read_space
-from gapless.declaration.sweep import MAX_PRIORITY, NAME_EXPECTED, Sweep
+from gapless.declaration.sweep import MAX_PRIORITY, NAME_EXPECTED, Sweep, is_sweep_name
+from gapless.declaration.target import function_name
 
 __all__ = ["parse_sweep_file"]
 
@@ -93,6 +94,7 @@ def parse_sweep_file(text: bytes, *, filename: str, read: TableReader) -> Sweep:
         mistakes.add(key, found="an unknown key", expected=expected)
     values = _known_values(document, _FILE, "", mistakes)
     _check_required(document, mistakes)
+    _check_words(values, mistakes)
     limits = _limits(document.get("limits"), mistakes)
     run_time_s = _quantity("run_time", values.get("run_time"), parse_duration, mistakes)
     fixed = plain_table("fixed", document.get("fixed", {}), top_keys=_TOP_KEYS, mistakes=mistakes)
@@ -167,6 +169,18 @@ def _check_required(document: dict[str, Any], mistakes: Mistakes) -> None:
             found=found,
             expected='one of them: function = "module:name" or command = ["…"]',
         )
+
+
+def _check_words(values: dict[str, Any], mistakes: Mistakes) -> None:
+    """Look at name and function as `Sweep` does, so that their mistakes come with the others."""
+    name, function = values.get("name"), values.get("function")
+    if name is not None and not is_sweep_name(name):
+        mistakes.add("name", found=describe(name), expected=NAME_EXPECTED)
+    if function is not None:
+        try:
+            function_name(function)
+        except DeclarationError as error:
+            mistakes.say("function", str(error))
 
 
 def _limits(document: object, mistakes: Mistakes) -> Limits:

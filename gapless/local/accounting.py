@@ -21,6 +21,7 @@ def reconcile_once(
     home: Home, sweep_id: str, *, resubmit: bool = False, force: bool = False
 ) -> ReconcileReport:
     """Compare ledger, queues and manifests; with `resubmit`, send again what is nowhere."""
+    _need_ledger(home, sweep_id)
     ledger = home.ledger()
     try:
         queues = home.queues()
@@ -46,6 +47,7 @@ def resubmit_runs(
     home: Home, sweep_id: str, wanted: RunSet | Collection[Outcome]
 ) -> ResubmitReport:
     """Ask anew for these runs, or for those that have one of these outcomes now."""
+    _need_ledger(home, sweep_id)
     ledger = home.ledger()
     try:
         queues = home.queues()
@@ -64,6 +66,12 @@ def resubmit_runs(
             queues.close()
     finally:
         ledger.close()
+
+
+def _need_ledger(home: Home, sweep_id: str) -> None:
+    """Make no ledger where none is: the right one may be in a folder that --state names."""
+    if not home.ledger_file.exists():
+        raise LedgerLacksSweep(sweep_id, location=str(home.ledger_file))
 
 
 def rebuild_ledger(home: Home) -> RebuildReport:
@@ -86,8 +94,10 @@ def reconcile_and_resend(home: Home, sweep_id: str, *, tell: Callable[[str], Non
         return 0
     try:
         return reconcile_once(home, sweep_id, resubmit=True).resubmitted
-    except (LedgerLacksSweep, LedgerLost, LedgerDamaged) as error:
-        tell(str(error))
+    except LedgerDamaged:
+        tell("the ledger was damaged: it is moved aside and made anew from the home")
+    except (LedgerLacksSweep, LedgerLost):
+        tell("the ledger was lost: it is made anew from the home")
     except (LedgerUnavailable, QueueUnavailable, StorageUnavailable) as error:
         tell(str(error))
         return 0

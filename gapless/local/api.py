@@ -5,13 +5,16 @@ What loads SQLAlchemy is imported where it is used, so that opening results stay
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gapless.declaration.sweep import Sweep
+from gapless.errors import UserMistake
 from gapless.local.choice import choose_sweep
+from gapless.local.python_words import in_python, python_words
 from gapless.results.reader import Results
-from gapless.wiring import core_count, open_home, read_home
+from gapless.wiring import core_count, read_home
 
 if TYPE_CHECKING:
     from gapless.local.source import Source
@@ -40,16 +43,27 @@ def run(
     """
     from gapless.local.progress import Silence, watcher_for_stderr  # noqa: PLC0415
     from gapless.local.running import RunSettings, run_here  # noqa: PLC0415
-    from gapless.local.submission import Wish, prepare  # noqa: PLC0415
-
-    prepared = prepare(_source(sweep), Wish(code=code, new=new, extend=extend))
-    opened = open_home(home, state=None if state is None else Path(state), create=True)
-    summary = run_here(
-        opened,
-        prepared,
-        settings=RunSettings(workers=workers or core_count()),
-        watcher=watcher_for_stderr() if progress else Silence(),
+    from gapless.local.submission import (  # noqa: PLC0415
+        Wish,
+        open_home_for,
+        prepare,
+        tell_of_home,
     )
+
+    _refuse_in_worker("gapless.run")
+    with python_words():
+        source = _source(sweep)
+        prepared = prepare(source, Wish(code=code, new=new, extend=extend))
+        opened = open_home_for(prepared, home, None if state is None else Path(state))
+        watcher = watcher_for_stderr(in_python) if progress else Silence()
+        for note in tell_of_home(opened, source.file, by_default=home is None):
+            watcher.note(note)
+        summary = run_here(
+            opened,
+            prepared,
+            settings=RunSettings(workers=workers or core_count()),
+            watcher=watcher,
+        )
     if not summary.complete:
         raise KeyboardInterrupt
     return Results(opened.blobs, summary.sweep_id)
@@ -73,16 +87,19 @@ def submit(
     """
     from gapless.local.submission import (  # noqa: PLC0415
         Wish,
-        keep_code_if_only_more,
+        open_home_for,
         prepare,
+        settle,
         submit_prepared,
     )
 
+    _refuse_in_worker("gapless.submit")
     wish = Wish(code=code, new=new, extend=extend, job_size=job_size)
-    prepared = prepare(_source(sweep), wish)
-    opened = open_home(home, state=None if state is None else Path(state), create=True)
-    prepared, _ = keep_code_if_only_more(opened, prepared)
-    report = submit_prepared(opened, prepared)
+    with python_words():
+        prepared = prepare(_source(sweep), wish)
+        opened = open_home_for(prepared, home, None if state is None else Path(state))
+        prepared, _ = settle(opened, prepared)
+        report = submit_prepared(opened, prepared)
     return Results(opened.blobs, report.sweep_id)
 
 
@@ -92,8 +109,18 @@ def open(home: str | Path | None = None, sweep: str | None = None) -> Results:  
     `home`: a folder (None: GAPLESS_HOME, else ./sweeps); `sweep`: an id, a name or the beginning
     of an id (None: the home's only sweep). Reads only.
     """
-    opened = read_home(home)
-    return Results(opened.blobs, choose_sweep(opened.store, sweep))
+    with python_words():
+        opened = read_home(home)
+        return Results(opened.blobs, choose_sweep(opened.store, sweep))
+
+
+def _refuse_in_worker(what: str) -> None:
+    """Refuse to start a sweep where runs are done: each worker would start it again, for ever."""
+    if os.environ.get("GAPLESS_IN_WORKER"):
+        raise UserMistake(
+            f"{what} was called inside a gapless worker, which imports the module of the sweep's "
+            'function: put the call under `if __name__ == "__main__":`, or into a file of its own'
+        )
 
 
 def _source(sweep: Sweep | str | Path) -> Source:

@@ -7,6 +7,8 @@ from typing import Any
 
 from gapless.declaration.errors import DeclarationError
 from gapless.declaration.sweep import Sweep
+from gapless.local.source import Source, check_code, pack_code
+from gapless.local.submission import own_output
 from queueing.port import MAX_BATCH
 from receipts.jobs import job_size_for
 
@@ -43,9 +45,14 @@ class Plan:
         return self.points * self.replicates
 
 
-def plan_submit(sweep: Sweep, *, job_size: int | None) -> Plan:
-    """Count what submitting a sweep makes; at once, whatever its size. DeclarationError."""
-    points, exact = sweep.space.estimate()
+def plan_submit(source: Source, *, job_size: int | None) -> Plan:
+    """Count what submitting a sweep makes; at once, whatever its size. UserMistake.
+
+    The code is looked at as a submit does it.
+    """
+    sweep = source.sweep
+    check_code(source, pack_code(source, being_written=own_output()))
+    points, exact = _estimate(sweep)
     sweep_id, objection = None, ""
     if exact:
         try:
@@ -70,3 +77,13 @@ def plan_submit(sweep: Sweep, *, job_size: int | None) -> Plan:
         first_points=tuple(sweep.space[each] for each in range(shown)),
         objection=objection,
     )
+
+
+def _estimate(sweep: Sweep) -> tuple[int, bool]:
+    try:
+        return sweep.space.estimate()
+    except DeclarationError as error:
+        lines = str(error).splitlines()
+        raise DeclarationError(
+            "\n".join(f"{sweep.source}: space: {line}" for line in lines)
+        ) from error

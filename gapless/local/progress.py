@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -88,13 +89,14 @@ class Rate:
 class Lines:
     """A plain line every 10 s on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: Callable[[str], str] = str) -> None:
+        self._word = word
         self._rate = Rate()
         self._next_s = time.monotonic() + _LINE_EVERY_S
 
     def note(self, text: str) -> None:
         """Print a line."""
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(self._word(text) + "\n")
         sys.stderr.flush()
 
     def update(self, moment: Moment) -> None:
@@ -117,13 +119,15 @@ class Lines:
 class Bar:
     """A progress bar of rich on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: Callable[[str], str] = str) -> None:
+        self._word = word
         self._rate = Rate()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""
+        text = self._word(text)
         if self._bar is None:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -150,9 +154,9 @@ class Bar:
             self._bar = None
 
 
-def watcher_for_stderr() -> Watcher:
-    """Choose a bar when standard error is a terminal, else lines."""
-    return Bar() if sys.stderr.isatty() else Lines()
+def watcher_for_stderr(word: Callable[[str], str] = str) -> Watcher:
+    """Choose a bar when standard error is a terminal, else lines; `word` rewords notes."""
+    return Bar(word) if sys.stderr.isatty() else Lines(word)
 
 
 def duration_text(seconds: float) -> str:

@@ -12,20 +12,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from compute_node.commands import UNFIT
+from compute_node.node_report import told_unfit
 from gapless.declaration.control import ControlState
 from gapless.errors import GaplessError
 from gapless.local.programs import Program
 from gapless.local.progress import Moment, Silence, Watcher, duration_text
 from gapless.local.stopping import StopSignals
-from gapless.local.submission import Prepared, keep_code_if_only_more, submit_prepared
+from gapless.local.submission import Prepared, settle, submit_prepared
 from gapless.results.coverage import Coverage, CoverageReader, counts, missing
 from gapless.results.outcome import Outcome
 from gapless.storage.errors import StorageUnavailable
-from gapless.wiring import Home
+from gapless.wiring import Home, program_id
 
-__all__ = ["RunSettings", "RunSummary", "SweepHalted", "run_here"]
+if TYPE_CHECKING:
+    from gapless.results.failures import Failure
+
+__all__ = ["RunSettings", "RunSummary", "SweepHalted", "SweepUnfit", "run_here"]
 
 _LOOK_EVERY_S = 0.5
 _FIRST_LOOKS_EVERY_S = 0.05
@@ -38,6 +44,10 @@ _LEAVE_S = 20.0
 
 class SweepHalted(GaplessError):
     """The sweep was cancelled while it ran."""
+
+
+class SweepUnfit(GaplessError):
+    """This machine cannot do the sweep's runs: its function cannot be imported, for example."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,7 @@ class RunSummary:
     resent: int
     restarts: int
     complete: bool
+    failures: tuple[Failure, ...] = ()
 
     @property
     def stored(self) -> int:
@@ -78,19 +89,20 @@ def run_here(
 ) -> RunSummary:
     """Run a prepared sweep until it is complete or a person stops it (SIGINT, SIGTERM).
 
-    ProgramFailed when node or aggregator end again and again, SweepHalted when it is cancelled.
+    ProgramFailed when node or aggregator end again and again, SweepHalted when it is cancelled,
+    SweepUnfit when this machine cannot do its runs.
     Safe to repeat and to do twice at once.
     """
     started_s = time.monotonic()
     with StopSignals() as stop, contextlib.ExitStack() as leaving:
+        prepared, notes = settle(home, prepared)
+        for note in notes:
+            watcher.note(note)
         sweep_id = prepared.sweep_id(home)
         pair = _Pair(home, sweep_id, settings)
         leaving.callback(watcher.close)
         leaving.callback(pair.close)
-        prepared, note = keep_code_if_only_more(home, prepared)
-        if note:
-            watcher.note(note)
-        if not (home.store.exists(sweep_id) and _Watch(home, sweep_id, Silence()).complete_now()):
+        if _has_work_already(home, sweep_id, prepared):
             pair.start()
         report = submit_prepared(home, prepared)
         watch = _Watch(home, sweep_id, watcher)
@@ -109,7 +121,29 @@ def run_here(
         watcher.close()
         if halted:
             raise SweepHalted(halted)
-    return watch.summary(elapsed_s=time.monotonic() - started_s, restarts=pair.restarts)
+    elapsed_s = time.monotonic() - started_s
+    summary = watch.summary(elapsed_s=elapsed_s, restarts=pair.restarts)
+    return replace(summary, failures=_failures(home, sweep_id)) if summary.not_ok else summary
+
+
+def _failures(home: Home, sweep_id: str) -> tuple[Failure, ...]:
+    from gapless.results.reader import Results  # noqa: PLC0415
+
+    try:
+        return tuple(Results(home.blobs, sweep_id, damaged="skip").failures())
+    except GaplessError:
+        # A shard that went away meanwhile: counted it is, only its errors are not read.
+        return ()
+
+
+def _has_work_already(home: Home, sweep_id: str, prepared: Prepared) -> bool:
+    """Tell whether node and aggregator may start while the sweep is being submitted."""
+    if not home.store.exists(sweep_id):
+        return True
+    if prepared.wish.code == "new" and home.store.control(sweep_id).code != prepared.bundle.sha256:
+        # A node that starts before the new code is stored would do runs with the old one.
+        return False
+    return not _Watch(home, sweep_id, Silence()).complete_now()
 
 
 def _until_complete(pair: _Pair, watch: _Watch, stop: StopSignals) -> str:
@@ -133,8 +167,14 @@ def _revive_unless_done(pair: _Pair, watch: _Watch) -> None:
     """Start anew what ended, unless it ended because the sweep is complete or cancelled."""
     watch.look()
     watch.look_at_state()
-    if not watch.complete and not watch.cancelled and watch.home_is_there():
-        pair.revive(watch.watcher)
+    if watch.complete or watch.cancelled or not watch.home_is_there():
+        return
+    if pair.node.exit_status == UNFIT:
+        # Another start would meet the same; the aggregator may still store what was delivered.
+        pair.ask_to_leave()
+        pair.wait(_LEAVE_S)
+        raise SweepUnfit(pair.why_unfit())
+    pair.revive(watch.watcher)
 
 
 def _leave_in_order(pair: _Pair, watch: _Watch, stop: StopSignals, grace_s: float) -> None:
@@ -163,11 +203,14 @@ class _Pair:
         if home.state_folder != home.folder:
             where += ["--state", str(home.state_folder)]
         self._started = False
+        self._home = home
+        self._sweep_id = sweep_id
+        self._node_id = program_id("node")
         self.node = Program(
             "node",
             [
                 *("node", sweep_id, *where, "--workers", str(settings.workers)),
-                *("--grace", f"{settings.grace_s}s"),
+                *("--grace", f"{settings.grace_s}s", "--node-id", self._node_id),
             ],
             log=home.logs_folder / f"{sweep_id}-node.log",
         )
@@ -195,6 +238,11 @@ class _Pair:
         for program in (self.node, self.aggregator):
             if not program.running and program.restart():
                 watcher.note(f"the {program.kind} ended by itself and was started again")
+
+    def why_unfit(self) -> str:
+        """Say why the node cannot do the sweep's runs, in its own words."""
+        told = told_unfit(self._home.blobs, self._node_id)
+        return told.get(self._sweep_id) or self.node.report()
 
     def ask_to_leave(self) -> None:
         self.node.ask_to_leave()
@@ -330,14 +378,13 @@ class _Watch:
         self.look()
 
     def summary(self, *, elapsed_s: float, restarts: int) -> RunSummary:
-        rows = sum(manifest.rows for manifest in self._reader.manifests.values())
         once = sum(len(self._coverage.final(at_epoch=epoch)) for epoch in self._coverage.epochs)
         return RunSummary(
             sweep_id=self.sweep_id,
             total=len(self._declared),
             outcomes={outcome.label: count for outcome, count in self._outcomes.items()},
             stored_here=self.stored - (self._stored_before or 0),
-            duplicates=rows - once,
+            duplicates=self._reader.rows - once,
             elapsed_s=elapsed_s,
             resent=self.resent,
             restarts=restarts,

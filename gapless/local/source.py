@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from gapless.declaration.sweep import FrozenSweep, Sweep
+from gapless.declaration.sweep import Sweep
 from gapless.declaration.sweepfile import parse_sweep_file
 from gapless.errors import UserMistake
 from gapless.storage.bundle import Bundle, pack
+from gapless.storage.code_folder import FileId
 from gapless.storage.target_check import check_target
 
-__all__ = ["Source", "pack_code", "read_sweep"]
+__all__ = ["Source", "check_code", "pack_code", "read_sweep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,12 @@ class Source:
 
     sweep: Sweep
     file: Path | None = None
+
+    @property
+    def code_folder(self) -> Path:
+        """The folder whose code travels; relative to the sweep file, else to where we stand."""
+        stands_in = Path() if self.file is None else self.file.parent
+        return stands_in / Path(self.sweep.code).expanduser()
 
 
 def read_sweep(file: Path) -> Source:
@@ -35,20 +43,19 @@ def read_sweep(file: Path) -> Source:
     return Source(parse_sweep_file(text, filename=str(file), read=read), file)
 
 
-def pack_code(source: Source, frozen: FrozenSweep) -> Bundle:
-    """Pack the code folder and check that it holds what the sweep calls; UserMistake.
+def pack_code(source: Source, *, being_written: Collection[FileId] = ()) -> Bundle:
+    """Pack the code folder; UserMistake.
 
-    The sweep file does not travel: its limits may change without the code being another.
+    The sweep file does not travel: its limits may change without the code being another. Nor do
+    files `being_written`, such as the log of this program.
     """
-    stands_in = Path() if source.file is None else source.file.parent
     left_out = () if source.file is None else (source.file,)
-    bundle = pack(stands_in / Path(frozen.code).expanduser(), without=left_out)
-    mistake = check_target(
-        bundle.files,
-        frozen.declaration.target,
-        source.sweep.parameters,
-        source=frozen.source,
-    )
+    return pack(source.code_folder, without=left_out, being_written=being_written)
+
+
+def check_code(source: Source, bundle: Bundle) -> None:
+    """Check that the code holds what the sweep calls; UserMistake."""
+    sweep = source.sweep
+    mistake = check_target(bundle.files, sweep.target, sweep.parameters, source=sweep.source)
     if mistake is not None:
         raise mistake
-    return bundle

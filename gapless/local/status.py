@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage import CoverageReader, counts, missing
 from gapless.storage import layout
+from gapless.storage.quarantine import count_kept
 from gapless.wiring import Home
 from queueing.errors import QueueError
 from receipts.in_flight import InFlight, look_in_flight
@@ -44,6 +45,11 @@ class SweepStatus:
     problems: tuple[str, ...]
 
     @property
+    def complete(self) -> bool:
+        """Tell whether every run has the result it was last asked for."""
+        return self.left == 0
+
+    @property
     def stored(self) -> int:
         """Runs with a final result."""
         return sum(self.outcomes.values())
@@ -62,7 +68,6 @@ def status_of(home: Home, sweep_id: str) -> SweepStatus:
         moving = sum(
             runs.overlap(in_flight.runs.get(epoch, RunSet())) for epoch, runs in lacking.items()
         )
-    quarantined = sum(1 for _ in home.blobs.list(layout.quarantine_prefix(sweep_id)))
     return SweepStatus(
         sweep_id=sweep_id,
         state=home.store.control(sweep_id).state.value,
@@ -72,8 +77,8 @@ def status_of(home: Home, sweep_id: str) -> SweepStatus:
         in_flight=moving,
         jobs=None if in_flight is None else in_flight.jobs,
         deliveries=None if in_flight is None else in_flight.deliveries,
-        shards=len(reader.manifests),
-        quarantined=quarantined,
+        shards=len(reader.shards),
+        quarantined=count_kept(home.blobs, sweep_id),
         problems=tuple(reader.problems.values()),
     )
 

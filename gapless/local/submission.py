@@ -5,19 +5,43 @@ SQLAlchemy loads when the ledger is first needed, not before: `sweep run` starts
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
+from gapless.declaration.control import ControlState
+from gapless.declaration.extensions import extension
+from gapless.declaration.frozen import FrozenSpace
 from gapless.declaration.sweep import FrozenSweep
+from gapless.errors import UserMistake
 from gapless.local.choice import choose_sweep
-from gapless.local.source import Source, pack_code
-from gapless.storage.bundle import Bundle, BundleFiles
-from gapless.wiring import Home, clock, new_id
+from gapless.local.source import Source, check_code, pack_code
+from gapless.storage import layout
+from gapless.storage.bundle import Bundle
+from gapless.storage.bundle_changes import changes_since
+from gapless.storage.code_folder import FileId
+from gapless.wiring import DEFAULT_HOME, Home, clock, home_folder, new_id, open_home
 
 if TYPE_CHECKING:
     from receipts.submit import SubmitReport
 
-__all__ = ["Prepared", "Wish", "keep_code_if_only_more", "prepare", "submit_prepared"]
+__all__ = [
+    "Prepared",
+    "Wish",
+    "open_home_for",
+    "own_output",
+    "prepare",
+    "settle",
+    "submit_prepared",
+    "tell_of_home",
+]
+
+_STDOUT, _STDERR = 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +61,7 @@ class Prepared:
     frozen: FrozenSweep
     bundle: Bundle
     wish: Wish
+    source: Source
 
     def sweep_id(self, home: Home) -> str:
         """Name the sweep it becomes, or the one it extends."""
@@ -46,12 +71,103 @@ class Prepared:
 
 
 def prepare(source: Source, wish: Wish) -> Prepared:
-    """Freeze the space, pack the code, look for the function; UserMistake. Writes nothing."""
+    """Freeze the space, pack the code, look for the function; UserMistake. Writes nothing.
+
+    Code that is not to be used (`--code old`) may be in pieces.
+    """
     frozen = source.sweep.freeze()
-    return Prepared(frozen, pack_code(source, frozen), wish)
+    bundle = pack_code(source, being_written=own_output())
+    if wish.code != "old":
+        check_code(source, bundle)
+    return Prepared(frozen, bundle, wish, source)
 
 
-def keep_code_if_only_more(home: Home, prepared: Prepared) -> tuple[Prepared, str]:
+def own_output() -> frozenset[FileId]:
+    """Name the files this program's own output goes to: `sweep run … > out.txt` is no code."""
+    found: set[FileId] = set()
+    for descriptor in (_STDOUT, _STDERR):
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            # It was closed by whoever started this program.
+            continue
+        if stat.S_ISREG(status.st_mode):
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def open_home_for(prepared: Prepared, location: str | Path | None, state: Path | None) -> Home:
+    """Open the home, or make it; UserMistake before anything is written, HomeError.
+
+    A home (or its state folder) that is the code folder would be refused by every later command.
+    """
+    code_folder = prepared.source.code_folder.resolve()
+    for what, option, folder in (
+        ("home", "--home", home_folder(location)),
+        ("state folder", "--state", state),
+    ):
+        if folder is not None and folder.expanduser().resolve() == code_folder:
+            raise UserMistake(
+                f"the {what} {folder} is the code folder: put it elsewhere ({option}), for example "
+                f"into {code_folder / DEFAULT_HOME}; nothing was written"
+            )
+    return open_home(location, state=state, create=True)
+
+
+def tell_of_home(home: Home, file: Path | None, *, by_default: bool) -> list[str]:
+    """Say that the home is new, and, when nobody named it, what lies beside the sweep file."""
+    notes = [f"a new home: {home.folder}"] if home.is_new else []
+    if by_default and file is not None:
+        try:
+            beside = sorted(path.parent for path in file.resolve().parent.glob(f"*/{layout.HOME}"))
+        except OSError:
+            beside = []
+        others = [str(each) for each in beside if each != home.folder.resolve()]
+        if others and home.folder.resolve().parent != file.resolve().parent:
+            notes.append(
+                f"the home used is {home.folder}, below the folder you are in; beside the sweep "
+                f"file lies {' and '.join(others[:3])}: --home names it"
+            )
+    return notes
+
+
+def settle(home: Home, prepared: Prepared) -> tuple[Prepared, list[str]]:
+    """Choose the sweep and the code where that needs no decision of a person; with notes on it."""
+    prepared, extended = _take_as_extended(home, prepared)
+    prepared, added = _keep_code_if_only_more(home, prepared)
+    return prepared, [note for note in (extended, added) if note]
+
+
+def _take_as_extended(home: Home, prepared: Prepared) -> tuple[Prepared, str]:
+    """Take a wider sweep as the one that was extended to it: nothing of it is lacking there."""
+    declaration, wish = prepared.frozen.declaration, prepared.wish
+    if wish.new or wish.extend is not None or home.store.exists(prepared.frozen.id):
+        return prepared, ""
+    for earlier_id in home.store.ids_named(declaration.name):
+        if home.store.control(earlier_id).state is ControlState.CANCELLED:
+            continue
+        stored = home.store.load(earlier_id)
+        earlier = stored.declaration
+        as_there = msgspec.structs.replace(
+            declaration, space=earlier.space, replicates=earlier.replicates
+        )
+        if as_there.digest != earlier.digest or len(stored.segments) == 1:
+            continue
+        space = FrozenSpace.from_json(declaration.space, prepared.frozen.objects.__getitem__)
+        if extension(
+            earlier,
+            stored.segments,
+            space,
+            replicates=declaration.replicates,
+            fetch=home.store.get_object,
+        ):
+            continue
+        taken = replace(prepared, wish=replace(wish, extend=earlier_id))
+        return taken, f"sweep {earlier_id} was extended to these runs and goes on"
+    return prepared, ""
+
+
+def _keep_code_if_only_more(home: Home, prepared: Prepared) -> tuple[Prepared, str]:
     """Go on with the stored code when the folder holds all of it and more; with a note on that.
 
     Logs, pictures and tables appear in a code folder while its sweep runs: new files beside
@@ -63,16 +179,26 @@ def keep_code_if_only_more(home: Home, prepared: Prepared) -> tuple[Prepared, st
     stored_sha = home.store.control(sweep_id).code
     if stored_sha is None or stored_sha == prepared.bundle.sha256:
         return prepared, ""
-    stored, found = BundleFiles(home.store.get_object(stored_sha)), prepared.bundle.files
-    if any(name not in found or stored[name] != found[name] for name in stored):
+    changes = changes_since(stored_sha, prepared.bundle.data, home.store.get_object)
+    if changes is None or not changes.additions_only or not changes:
         return prepared, ""
-    added = sorted(found.keys() - stored.keys())
-    shown = ", ".join(added[:3]) + (", …" if len(added) > 3 else "")
     note = (
-        f"{len(added)} files were added to the code folder ({shown}); the stored code goes on "
-        "(--code new takes them along, .gaplessignore leaves them out)"
+        f"the code folder holds more than when the sweep was submitted ({changes}): the stored "
+        "code goes on (--code new takes them along, .gaplessignore leaves them out)"
     )
-    return replace(prepared, wish=replace(prepared.wish, code="old")), note
+    kept = replace(prepared, wish=replace(prepared.wish, code="old"))
+    return kept, note if _is_news(home, sweep_id, prepared.bundle.sha256) else ""
+
+
+def _is_news(home: Home, sweep_id: str, sha256: str) -> bool:
+    """Tell whether this state of the code folder was not told of yet, and take it as told."""
+    told = home.logs_folder / f"{sweep_id}-told.txt"
+    with contextlib.suppress(OSError):
+        if told.exists() and told.read_text("ascii") == sha256:
+            return False
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.write_text(sha256, "ascii")
+    return True
 
 
 def submit_prepared(home: Home, prepared: Prepared) -> SubmitReport:

@@ -6,10 +6,15 @@ is what would fail there. The runs have the numbers, parameters and seeds they w
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from compute_node.agent import NodeSettings, run_node
+from compute_node.commands import UNFIT
+from compute_node.node_report import told_unfit
 from gapless.declaration.messages import Job, decode_delivery, delivery_blocks, encode_job
 from gapless.declaration.runset import RunSet
 from gapless.local.submission import Prepared
@@ -42,11 +47,13 @@ class Trial:
     runs: tuple[int, ...]
     failures: tuple[TrialFailure, ...]
     mean_s: float
+    unfit: str = ""
+    """Why no run could be started on this machine; empty when they could."""
 
     @property
     def passed(self) -> bool:
         """Tell whether every run was ok."""
-        return not self.failures
+        return not self.failures and not self.unfit
 
 
 def try_runs(prepared: Prepared, count: int) -> Trial:
@@ -60,11 +67,27 @@ def try_runs(prepared: Prepared, count: int) -> Trial:
         queues = home.queues()
         try:
             _send(queues, prepared.frozen.id, numbers)
-            run_node(_settings(home, queues, prepared.frozen.id, len(numbers)))
+            settings = _settings(home, queues, prepared.frozen.id, len(numbers))
+            with _quiet():
+                status = run_node(settings)
+            if status == UNFIT:
+                why = told_unfit(home.blobs, settings.node_id).get(prepared.frozen.id, "")
+                return Trial(runs=(), failures=(), mean_s=0.0, unfit=why or "no run was started")
             blocks = _delivered(home, queues, prepared.frozen.id)
         finally:
             queues.close()
         return _judge(home, prepared.frozen.id, numbers, blocks)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let what the node warns of not reach standard error: the trial says it itself."""
+    logger, handler = logging.getLogger("gapless"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _spread(total: int, count: int) -> RunSet:

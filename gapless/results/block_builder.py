@@ -100,7 +100,7 @@ class BlockBuilder:
             try:
                 kept[check_name(name)] = storable(value)
             except ValueRefused as refusal:
-                refused.append(f"the value {ascii(name)[:80]} is {refusal}")
+                refused.append(f"the value {ascii(name)[:80]}: {refusal}")
         if refused:
             complete = False
             if outcome is Outcome.OK:

@@ -13,6 +13,13 @@ from typing import Protocol
 
 from gapless.declaration.errors import DamagedMessage
 from gapless.declaration.runset import RunSet
+from gapless.errors import GaplessError
+from gapless.results.coverage_cache import (
+    CachedShard,
+    CoverageCache,
+    listed_replacements,
+    read_caches,
+)
 from gapless.results.errors import ShardDamaged
 from gapless.results.manifest import (
     Manifest,
@@ -55,8 +62,8 @@ class Coverage:
         self._by: dict[tuple[int, Outcome], RunSet] = {}
         self._pending: dict[tuple[int, Outcome], list[RunSet]] = {}
 
-    def add(self, manifest: Manifest) -> None:
-        """Count what a manifest covers; adding one twice changes nothing."""
+    def add(self, manifest: Manifest | CoverageCache) -> None:
+        """Count what a manifest (or a cache of several) covers; twice changes nothing."""
         for key, runs in manifest.coverage.items():
             self._pending.setdefault(key, []).append(runs)
 
@@ -67,6 +74,13 @@ class Coverage:
             self._by[key] = RunSet.union([self._by.get(key, RunSet()), *sets])
         self._pending.clear()
         return self._by
+
+    def __repr__(self) -> str:
+        parts = (
+            f"epoch {epoch} {outcome.label}: {len(runs):,} runs"
+            for (epoch, outcome), runs in sorted(self.by.items())
+        )
+        return f"Coverage({'; '.join(parts)})"
 
     @property
     def epochs(self) -> list[int]:
@@ -146,49 +160,72 @@ class Adoption:
 class CoverageReader:
     """Follow the manifests of a sweep: every refresh lists all of them and reads the new ones.
 
-    A manifest counts only while its shard is there with the size it says: what is gone is a gap.
-    After `refresh`, `manifests` are those that count and are not replaced (shard id -> manifest),
-    `orphans` the shards without a manifest, `problems` what does not count and why.
+    The first refresh takes the aggregators' caches for the manifests they stand for. A manifest
+    counts only while its shard is there with the size it says: what is gone is a gap. After
+    `refresh`, `shards` are those that count and are not replaced (by id), `orphans` the shards
+    without a manifest, `problems` what does not count and why.
     """
 
     def __init__(self, blobs: Blobs, sweep_id: str) -> None:
         self._blobs = blobs
         self._sweep_id = sweep_id
-        self._seen: dict[str, tuple[Blob, Manifest | None]] = {}
-        self._counted: dict[str, Manifest] = {}
+        self._seen: dict[str, tuple[Blob, Manifest | CachedShard]] = {}
+        self._counted: dict[str, Manifest | CachedShard] = {}
         self._coverage = Coverage()
-        self.manifests: dict[str, Manifest] = {}
+        self._began = False
+        self.shards: dict[str, Manifest | CachedShard] = {}
         self.orphans: dict[str, Blob] = {}
         self.problems: dict[str, str] = {}
 
     def refresh(self) -> Coverage:
         """Look again; the same Coverage grows, unless a shard that had counted is gone."""
+        # Before the listing: what a cache names is then listed, unless it is gone.
+        caches = [] if self._began else read_caches(self._blobs, self._sweep_id)
         shards, files = self._list()
-        self.problems = {}
-        self._seen = {shard: seen for shard, seen in self._seen.items() if shard in files}
-        for shard, blob in files.items():
-            self._read(shard, blob)
-        sound = {
-            shard: manifest
-            for shard, (_, manifest) in self._seen.items()
-            if manifest is not None and self._is_there(manifest, shards.get(shard))
-        }
-        replaced = {each for manifest in sound.values() for each in manifest.replaces}
-        for shard in replaced & self.problems.keys():
-            # Compaction removes a shard and its manifest one after the other: the rows live on.
-            del self.problems[shard]
-        if any(
-            sound.get(shard) is not manifest and shard not in replaced
-            for shard, manifest in self._counted.items()
-        ):
+        if caches:
+            self._take(caches, shards, files)
+        self._began = True
+        sound, replaced = self._look(shards, files)
+        if self._is_lost(sound, replaced):
+            # A cache counts as a whole or not at all: from now on manifests speak for themselves.
+            self._seen = {
+                shard: seen for shard, seen in self._seen.items() if isinstance(seen[1], Manifest)
+            }
+            sound, replaced = self._look(shards, files)
             self._coverage = Coverage()
             self._counted = {}
         for shard in sorted(sound.keys() - self._counted.keys()):
-            self._coverage.add(sound[shard])
-            self._counted[shard] = sound[shard]
-        self.manifests = {shard: sound[shard] for shard in sorted(sound.keys() - replaced)}
+            manifest = sound[shard]
+            assert isinstance(manifest, Manifest)
+            self._coverage.add(manifest)
+            self._counted[shard] = manifest
+        self.shards = {shard: sound[shard] for shard in sorted(sound.keys() - replaced)}
         self.orphans = {shard: blob for shard, blob in shards.items() if shard not in files}
         return self._coverage
+
+    @property
+    def rows(self) -> int:
+        """Count the rows of `shards`."""
+        return sum(each.rows for each in self.shards.values())
+
+    def read_manifests(self) -> dict[str, Manifest]:
+        """Give the manifests of `shards`, reading those that a cache stood for until now.
+
+        What is not there any more, or cannot be read, is left out: the next refresh says why.
+        """
+        for shard, known in self.shards.items():
+            if isinstance(known, Manifest) or shard not in self._seen:
+                continue
+            before = self._seen.pop(shard)
+            try:
+                self._read(shard, before[0])
+            except GaplessError:
+                self._seen[shard] = before
+                raise
+            if shard in self._seen:
+                # The cache counted it; from now on it can be counted alone as well.
+                self.shards[shard] = self._counted[shard] = self._seen[shard][1]
+        return {shard: known for shard, known in self.shards.items() if isinstance(known, Manifest)}
 
     def adopt_orphans(self, older_than_s: float, now_s: float) -> Adoption:
         """Write the manifest of complete shards that have had none for longer than `older_than_s`.
@@ -216,6 +253,48 @@ class CoverageReader:
             self._blobs.put_if_absent(key, encode_manifest(manifest))
             adopted.append(shard)
         return Adoption(tuple(adopted), unreadable)
+
+    def _take(
+        self, caches: list[CoverageCache], shards: dict[str, Blob], files: dict[str, Blob]
+    ) -> None:
+        """Count the caches that hold, each as a whole."""
+        named = {each.shard: each for cache in caches for each in cache.shards}
+        for shard in files.keys() - named.keys():
+            self._read(shard, files[shard])
+        known = [*named.values(), *(manifest for _, manifest in self._seen.values())]
+        replaced = listed_replacements(known, shards=shards, manifests=files)
+        for cache in caches:
+            if cache.holds(shards=shards, manifests=files, replaced=replaced):
+                self._coverage.add(cache)
+                for each in cache.shards:
+                    self._counted[each.shard] = each
+                    if each.shard in files:
+                        self._seen[each.shard] = (files[each.shard], each)
+
+    def _look(
+        self, shards: dict[str, Blob], files: dict[str, Blob]
+    ) -> tuple[dict[str, Manifest | CachedShard], set[str]]:
+        """Give what counts, replaced ones among it, and the names that are replaced."""
+        self.problems = {}
+        self._seen = {shard: seen for shard, seen in self._seen.items() if shard in files}
+        for shard, blob in files.items():
+            self._read(shard, blob)
+        sound = {
+            shard: manifest
+            for shard, (_, manifest) in self._seen.items()
+            if self._is_there(manifest, shards.get(shard))
+        }
+        replaced = {each for manifest in sound.values() for each in manifest.replaces}
+        for shard in replaced & self.problems.keys():
+            # Compaction removes a shard and its manifest one after the other: the rows live on.
+            del self.problems[shard]
+        return sound, replaced
+
+    def _is_lost(self, sound: dict[str, Manifest | CachedShard], replaced: set[str]) -> bool:
+        return any(
+            sound.get(shard) is not manifest and shard not in replaced
+            for shard, manifest in self._counted.items()
+        )
 
     def _list(self) -> tuple[dict[str, Blob], dict[str, Blob]]:
         prefix = layout.shards_prefix(self._sweep_id)
@@ -247,7 +326,7 @@ class CoverageReader:
                 return
             self._seen[shard] = (blob, manifest)
 
-    def _is_there(self, manifest: Manifest, listed: Blob | None) -> bool:
+    def _is_there(self, manifest: Manifest | CachedShard, listed: Blob | None) -> bool:
         """Tell whether a manifest's shard exists whole (by size)."""
         shard = manifest.shard
         if listed is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +13,9 @@ from gapless.errors import MissingExtra
 from gapless.results.block import ErrorRecord
 from gapless.results.columns import ColumnKind, ValueColumn
 from gapless.results.coverage import Coverage, CoverageReader
-from gapless.results.errors import ShardDamaged, UnknownValue
+from gapless.results.csv_file import save_csv
+from gapless.results.errors import ShardDamaged, ShardGone, UnknownValue
+from gapless.results.failures import Failure, group_failures
 from gapless.results.outcome import Outcome
 from gapless.results.row_index import Duplicates, RowIndex, ShardSource, build_index
 from gapless.results.row_table import RowTable, write_csv
@@ -29,8 +33,8 @@ __all__ = ["Results"]
 class Results:
     """The stored results of a sweep as they were at opening, or at the last `refresh`.
 
-    Manifests are read at opening, shards when rows are first needed. `damaged`: "raise" an error
-    for a shard whose bytes are not what its manifest says, or "skip" it (see `skipped`).
+    Manifests are listed at opening, shards are read when rows are first needed. `damaged`: "raise"
+    an error for a shard whose bytes are not what its manifest says, or "skip" it (see `skipped`).
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class Results:
     def refresh(self) -> None:
         """Look at what is stored now."""
         self.coverage: Coverage = self._reader.refresh()
-        self._manifests = tuple(self._reader.manifests.values())
+        self._shards = tuple(self._reader.shards)
         self._skipped: list[str] = []
         self._index: RowIndex | None = None
         self._duplicates: Duplicates | None = None
@@ -90,6 +94,13 @@ class Results:
         return self._rows().rows.outcome
 
     @property
+    def has_failures(self) -> bool:
+        """Tell whether some stored run is not ok; from the manifests alone."""
+        return any(
+            outcome is not Outcome.OK and runs for (_, outcome), runs in self.coverage.by.items()
+        )
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of the values that were recorded."""
         return self._rows().names
@@ -125,36 +136,53 @@ class Results:
 
     def errors(self) -> list[ErrorRecord]:
         """Give what went wrong, one record for each run whose result is not ok, by run."""
+        return sorted(self._errors(), key=lambda error: error.run)
+
+    def failures(self) -> list[Failure]:
+        """Give what went wrong in groups of one place and type, the most frequent first."""
+        return group_failures(self._errors())
+
+    def _errors(self) -> Iterator[ErrorRecord]:
+        """Read the errors of the runs that are not ok, a shard at a time."""
         index = self._rows()
         wrong = np.flatnonzero(index.rows.outcome != Outcome.OK)
         places = index.places.take(wrong)
-        found: dict[int, ErrorRecord] = {}
         for shard in np.unique(places.shard).tolist():
             here = np.flatnonzero(places.shard == shard)
             with self._source.open(index.shards[shard]) as file:
                 by_row = dict(file.errors())
             for each in here.tolist():
-                record = by_row.get(int(places.row[each]))
-                if record is not None:
-                    found[each] = record
-        return [
-            found.get(each)
-            or ErrorRecord(
-                run=int(index.rows.run[row]), kind=Outcome(index.rows.outcome[row]).label
-            )
-            for each, row in enumerate(wrong.tolist())
-        ]
+                row = int(wrong[each])
+                yield by_row.get(int(places.row[each])) or ErrorRecord(
+                    run=int(index.rows.run[row]), kind=Outcome(index.rows.outcome[row]).label
+                )
 
     def table(self, limit: int | None = None) -> RowTable:
         """Give rows for people, the smallest run numbers first."""
         return RowTable.read(self._rows(), self._runs, limit)
 
-    def write_csv(self, file: IO[str]) -> None:
-        """Write every stored run as a line of CSV (open the file with newline="")."""
-        write_csv(self.table(), file)
+    def write_csv(self, file: IO[str] | str | Path) -> None:
+        """Write every stored run as a line of CSV, to a path or an open file (newline="").
+
+        A path gets its file when all is written: it never holds a part. OSError.
+        """
+        if isinstance(file, str | Path):
+            save_csv(self.table(), Path(file))
+        else:
+            write_csv(self.table(), file)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Give a DataFrame, a row a stored run; arrays and values kept as JSON are objects."""
+        """Give a DataFrame: a row a stored run, by run number.
+
+        Columns: run, the parameters, replicate, seed, outcome, complete, attempt, started (Unix
+        time, s), duration (s), node, epoch, the values. Dtypes: numbers are int64 and float64
+        (integers among floats: float64), truth values bool, complex numbers complex128, texts str
+        (object before pandas 3), outcome and node category. Where some runs lack a value (failed
+        ones lack all): float64 with NaN, Int64 and boolean with <NA>, texts with a missing one
+        (`isna()`). Arrays, of one shape or ragged, come as objects: a numpy array a run, or None.
+        So do lists, dicts and columns of mixed types (text beside numbers, None among parameters,
+        integers beyond 64 bits): the Python values that were given, None where missing.
+        """
         try:
             import pandas  # noqa: F401, ICN001, PLC0415 - an extra
         except ImportError as error:
@@ -166,7 +194,11 @@ class Results:
     def _rows(self) -> RowIndex:
         if self._index is None:
             self._skipped = []
-            self._index = build_index(self._source, self._manifests, self._on_damage)
+            manifests = self._reader.read_manifests()
+            gone = [shard for shard in self._shards if shard not in manifests]
+            if gone:
+                raise ShardGone(gone[0])
+            self._index = build_index(self._source, manifests.values(), self._on_damage)
         return self._index
 
     def _on_damage(self, error: ShardDamaged) -> None:

@@ -57,13 +57,12 @@ class JsonText(str):
 def check_name(name: Any) -> str:
     """Give a value's name back; ValueRefused when no dataset can be called so."""
     if type(name) is not str:
-        raise ValueRefused(f"names of values are text, this one is a {type(name).__name__}")
-    shown = ascii(name[:40])
+        raise ValueRefused(f"its name is of type {type(name).__name__}: names are text")
     if not 0 < len(name) <= MAX_NAME:
-        raise ValueRefused(f"the name {shown} has {len(name)} characters: use 1 to {MAX_NAME}")
+        raise ValueRefused(f"its name has {len(name)} characters: use 1 to {MAX_NAME}")
     if "/" in name or name == "." or not holds_as_text(name):
         raise ValueRefused(
-            f"the name {shown} cannot be stored: no '/', NUL, half characters or '.'"
+            "its name cannot be stored: names have no '/', NUL or half characters and are not '.'"
         )
     return name
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gapless.errors import UserMistake
-from gapless.storage.code_folder import CodeFile, code_files
+from gapless.storage.code_folder import CodeFile, FileId, code_files
 
 __all__ = ["MAX_BUNDLE_BYTES", "Bundle", "BundleFiles", "pack"]
 
@@ -35,6 +36,10 @@ class BundleFiles(Mapping[str, bytes]):
     def __getitem__(self, name: str) -> bytes:
         return self._zip.read(name)
 
+    def executable(self, name: str) -> bool:
+        """Tell whether a file may be run as a program."""
+        return bool(self._zip.getinfo(name).external_attr >> 16 & stat.S_IXUSR)
+
     def __contains__(self, name: object) -> bool:
         return name in self._zip.NameToInfo
 
@@ -54,15 +59,23 @@ class Bundle:
     files: BundleFiles
 
 
-def pack(folder: Path | str, *, without: Collection[Path] = ()) -> Bundle:
+def pack(
+    folder: Path | str, *, without: Collection[Path] = (), being_written: Collection[FileId] = ()
+) -> Bundle:
     """Pack a folder, without what .gitignore and .gaplessignore name and the files `without`.
 
-    Never packed: homes, .git, virtual environments, __pycache__. UserMistake when the folder cannot
-    be packed (each reason a line) or holds more than MAX_BUNDLE_BYTES.
+    Files `being_written`, such as the log of the very program that packs, are left out too. Never
+    packed: homes, .git, virtual environments, __pycache__; logs unless .gaplessignore takes them
+    back (`!data.log`). UserMistake when the folder cannot be packed (each reason a line) or holds
+    more than MAX_BUNDLE_BYTES.
     """
     root = Path(folder)
     left_out = {each.resolve() for each in without}
-    files = [each for each in code_files(root) if each.path.resolve() not in left_out]
+    files = [
+        each
+        for each in code_files(root)
+        if each.id not in being_written and each.path.resolve() not in left_out
+    ]
     _check_size(root, files)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

@@ -13,23 +13,29 @@ from pathspec import GitIgnoreSpec
 from gapless.errors import UserMistake
 from gapless.storage.bundle_names import MARKER, travels
 
-__all__ = ["IGNORE_FILES", "CodeFile", "code_files"]
+__all__ = ["IGNORE_FILES", "CodeFile", "FileId", "code_files"]
+
+FileId = tuple[int, int]
+"""Device and inode: the same file under whichever name."""
 
 IGNORE_FILES = (".gitignore", ".gaplessignore")
 """Read in every folder; of two that match, the deeper one decides, then .gaplessignore."""
 
-_NEVER = {".git", ".hg", ".svn", "__pycache__"}
+_NEVER = {".git", ".hg", ".svn", "__pycache__", ".ipynb_checkpoints", ".DS_Store"}
+_BY_THEMSELVES = ("*.log", "nohup.out")
+"""What appears beside code while it runs; an ignore file may take one back (`!data.log`)."""
 _HOME_FORMAT = b'"gapless.home/'
 
 
 @dataclass(frozen=True, slots=True)
 class CodeFile:
-    """One file to ship: its name in the bundle, where its content lies, size in bytes, mode."""
+    """One file to ship: its name in the bundle, where its content lies, size in bytes, mode, id."""
 
     name: str
     path: Path
     size_bytes: int
     executable: bool
+    id: FileId
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class _Walk:
         if _ignored(self._prefix, self._outer):
             # A folder that is named as code is wanted, though its repository ignores it.
             self._outer = []
+        self._outer.insert(0, _Rules(self._prefix, GitIgnoreSpec.from_lines(_BY_THEMSELVES)))
 
     def files(self) -> Iterator[CodeFile]:
         yield from self._folder(self.root, "", self._outer, (self.root,))
@@ -129,7 +136,13 @@ class _Walk:
             )
             return
         executable = bool(status.st_mode & stat.S_IXUSR)
-        yield CodeFile(name=name, path=path, size_bytes=status.st_size, executable=executable)
+        yield CodeFile(
+            name=name,
+            path=path,
+            size_bytes=status.st_size,
+            executable=executable,
+            id=(status.st_dev, status.st_ino),
+        )
 
     def _left_out(self, path: Path, name: str) -> bool:
         if name in _NEVER or name == MARKER or name.startswith((".#", ".tmp-")):

@@ -118,6 +118,8 @@ class FolderBlobs:
         self._need_home()
         with self._translated("list", self._root / folder):
             yield from _walk(self._root / folder, folder + "/" if folder else "", start)
+        # A home that goes away in the middle looks like one with nothing stored in it.
+        self._need_home()
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Name each part that follows `prefix` (it ends with a slash) and leads on, ascending."""
@@ -125,6 +127,7 @@ class FolderBlobs:
         self._need_home()
         with self._translated("list", folder):
             names = [entry.name for entry in _entries(folder) if entry.is_dir()]
+        self._need_home()
         yield from sorted(names)
 
     def delete(self, key: str) -> None:

@@ -10,6 +10,7 @@ __all__ = [
     "control",
     "control_prefix",
     "coverage",
+    "coverage_prefix",
     "jobs_queue",
     "manifest",
     "node",
@@ -83,6 +84,11 @@ def shard(sweep_id: str, shard_id: str) -> str:
 def manifest(sweep_id: str, shard_id: str) -> str:
     """Name the manifest that makes a shard count."""
     return f"sweeps/{sweep_id}/shards/{shard_id}.json"
+
+
+def coverage_prefix(sweep_id: str) -> str:
+    """Name where aggregators' cached coverage lies."""
+    return f"sweeps/{sweep_id}/coverage/"
 
 
 def coverage(sweep_id: str, aggregator: str) -> str:

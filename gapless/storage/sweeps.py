@@ -137,9 +137,11 @@ class SweepStore:
         for data in (objects or {}).values():
             self.put_object(data)
         key = layout.segment(sweep_id, segment.number)
-        if self.blobs.put_if_absent(key, segment.encode()):
+        written = segment.encode()
+        if self.blobs.put_if_absent(key, written):
             return True
-        if self._read(key, Segment.decode) != segment:
+        # As bytes: 1, 1.0 and True are equal in Python, and other points.
+        if self._read(key, Segment.decode).encode() != written:
             raise UserMistake(
                 f"sweep {sweep_id} has another segment {segment.number} already (somebody extended "
                 "it at the same time, or two declarations share this id): look at it with "

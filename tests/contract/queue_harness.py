@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 
 from queueing.memory import MemoryQueues
 from queueing.port import Queues
 from queueing.sqlite import SqliteQueues
+
+_T = TypeVar("_T")
 
 
 class VirtualClock:
@@ -49,6 +51,10 @@ class Backend(Protocol):
 
 class LocalQueues(Queues, Protocol):
     def heads(self, queues: Sequence[str]) -> dict[str, list[str]]: ...
+
+    def read_heads(
+        self, queues: Sequence[str], read: Callable[[str, Iterator[str]], _T]
+    ) -> dict[str, _T]: ...
 
 
 class SqliteBackend:

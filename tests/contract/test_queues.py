@@ -655,6 +655,16 @@ def test_heads_are_the_first_lines_of_all_messages(backend: Backend, queues: Loc
     }
 
 
+def test_heads_can_be_read_without_keeping_them(queues: LocalQueues) -> None:
+    send(queues, "1\nx", "2", "3")
+    send(queues, "10\n" + "x" * 1000, queue=RESULTS)
+    receive(queues, most=1)
+    sums = queues.read_heads(
+        [JOBS, RESULTS, "missing"], lambda queue, heads: f"{queue} {sum(map(int, heads))}"
+    )
+    assert sums == {JOBS: f"{JOBS} 6", RESULTS: f"{RESULTS} 10", "missing": "missing 0"}
+
+
 def test_a_closed_backend_says_so(backend: Backend) -> None:
     queues = backend.make()
     send(queues, "a")

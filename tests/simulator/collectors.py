@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from aggregator.commands import (
     AdoptOrphans,
@@ -30,6 +30,7 @@ from aggregator.events import (
     Ticked,
 )
 from aggregator.home_view import HomeView
+from aggregator.own_coverage import OwnCoverage
 from aggregator.policy import Policy
 from aggregator.service import delete_event
 from aggregator.state import AggregatorState
@@ -68,7 +69,8 @@ class SimAggregator(Actor):
         self.state = AggregatorState(policy, world.now)
         home = HomeView(self.blobs, SweepStore(self.blobs))
         self.home = home
-        self.store = DeliveryStore(self.blobs, home, Origins(self.name, world.clock))
+        self.own = OwnCoverage(self.blobs, self.name, world.clock)
+        self.store = DeliveryStore(self.blobs, home, Origins(self.name, world.clock), self.own)
         self.renewals = Renewals(
             self.queues,
             lease_s=self.lease_s,
@@ -121,11 +123,11 @@ class SimAggregator(Actor):
             case ReceiveDeliveries():
                 self._do("receive", _RECEIVE_S, lambda: self._receive(command))
             case Flush():
-                self._do("store", 0.1, lambda: [self.store.flush(command)])
+                self._do("store", 0.1, lambda: self._flush(command))
             case QuarantineMessage():
                 self._do("store", 0.1, lambda: [self.store.quarantine(command)])
             case PollSweeps():
-                self._do("store", 0.1, lambda: [self.home.poll(None)])
+                self._do("store", 0.1, self._poll)
             case ReadCoverage():
                 self._do("store", 0.1, lambda: [self.home.read_coverage(command.sweep_id)])
             case AdoptOrphans():
@@ -135,6 +137,7 @@ class SimAggregator(Actor):
             case ReleaseMessages():
                 self._do("answer", 0.1, lambda: self._release(command))
             case Exit():
+                self.own.write_all()
                 self.world.log(f"{self.name} leaves: {command.reason}")
                 self.life += 1
                 self.died()
@@ -157,6 +160,14 @@ class SimAggregator(Actor):
         deliveries = tuple(each for each in read if isinstance(each, Buffered))
         others = [each for each in read if not isinstance(each, Buffered)]
         return [*others, DeliveriesReceived(deliveries)]
+
+    def _poll(self) -> Iterator[Event]:
+        yield self.home.poll(None)
+        self.own.write_due()
+
+    def _flush(self, command: Flush) -> Iterator[Event]:
+        yield self.store.flush(command)
+        self.own.write_due()
 
     def _delete(self, command: DeleteMessages) -> list[Event]:
         try:

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import stamina
+
 from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
 from gapless.storage.sweeps import SweepStore
@@ -256,8 +258,11 @@ class Scenario:
 def run_seed(seed: int, cast: Cast | None = None) -> World:
     """Play one seed; Failed with the log and the command that replays it."""
     scenario = Scenario(seed, cast)
+    # In one world of four a blip is sat out; in the others the state machines hear of each.
+    attempts = 4 if seed % 4 == 0 else 1
     try:
-        scenario.play()
+        with stamina.set_testing(True, attempts=attempts):
+            scenario.play()
     except Exception as error:
         log = "\n".join(scenario.world.lines)
         raise Failed(

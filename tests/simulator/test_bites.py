@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from aggregator.commands import DeleteMessages, Flush
 from aggregator.proof import DurableShard
 from compute_node.commands import DeleteJob, SendDelivery, StoreClaim
 from compute_node.events import DeliveryAcknowledged, ReceiveEnded, SweepsCompleted
+from gapless.results.coverage_cache import decode_cache, encode_cache
 from gapless.results.outcome import Outcome
 from gapless.results.shard import read_shard
 from gapless.storage import layout
@@ -18,7 +20,7 @@ from tests.simulator.people import Person
 from tests.simulator.readers import read_results
 from tests.simulator.scenario import Cast, Failed, run_seed
 
-SEEDS = range(40)
+SEEDS = range(120)
 
 
 def first_failure(cast, found):
@@ -85,6 +87,24 @@ class TidiesAwayAShard(SimAggregator):
             key = command.proof.manifest_key
             self.main.at(1.0, lambda: self.blobs.delete(key.removesuffix(".json") + ".h5"))
         super().perform(command)
+
+
+class NamesTooFewShards(SimAggregator):
+    """Writes a coverage cache that stands for shards it does not name, so it is never void."""
+
+    def start(self):
+        super().start()
+        self.own._blobs = _CachesOfOneShard(self.blobs)
+
+
+class _CachesOfOneShard:
+    def __init__(self, inner):
+        self._inner = inner
+
+    def put(self, key, data):
+        cache = decode_cache(data)
+        last = msgspec.structs.replace(cache.shards[-1], rows=sum(x.rows for x in cache.shards))
+        self._inner.put(key, encode_cache(msgspec.structs.replace(cache, shards=(last,))))
 
 
 class NeverResubmits(Person):
@@ -177,6 +197,7 @@ def takes_the_wrong_row(blobs, sweep_id):
     [
         (Cast(aggregator=TidiesAwayAShard), "I1: runs"),
         (Cast(person=NeverResubmits), "I1b: not complete"),
+        (Cast(aggregator=NamesTooFewShards), "I1b: not complete"),
         (Cast(node=DeletesBeforeTheAcknowledgement), "I2: runs"),
         (Cast(node=DeletesBeforeTheDelivery), "I2: runs"),
         (Cast(node=TakesCompleteForCompleteForEver), "I2: runs"),

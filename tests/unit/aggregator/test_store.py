@@ -14,6 +14,7 @@ from aggregator.events import (
     ShardStored,
 )
 from aggregator.home_view import HomeView
+from aggregator.own_coverage import OwnCoverage
 from aggregator.proof import AlreadyFinal
 from aggregator.store import DeliveryStore, Origins
 from gapless.results.coverage import CoverageReader
@@ -61,11 +62,13 @@ class Place:
         self.blobs = UnreliableBlobs()
         self.sweep_id = store_sweep(self.blobs)
         self.blobs.puts = 0
+        self.elapsed_s = 0.0
         self.store = self.new_store()
 
     def new_store(self, name="agg-1"):
         home = HomeView(self.blobs, SweepStore(self.blobs))
-        return DeliveryStore(self.blobs, home, Origins(name, lambda: NOW_S))
+        self.own = OwnCoverage(self.blobs, name, lambda: self.elapsed_s)
+        return DeliveryStore(self.blobs, home, Origins(name, lambda: NOW_S), self.own)
 
     def buffered(self, *runs, **more) -> Buffered:
         return self.read(delivery_body(self.sweep_id, *runs, **more))

@@ -28,7 +28,9 @@ from gapless.declaration.runset import RunSet
 from gapless.declaration.space import Space
 from gapless.declaration.sweep import Limits, Sweep
 from gapless.results.block import AttemptRecord, Block, ErrorRecord, decode_block
+from gapless.results.manifest import encode_manifest
 from gapless.results.outcome import Outcome
+from gapless.results.shard import Origin, encode_shard
 from gapless.storage import layout
 from gapless.storage.bundle import pack
 from gapless.storage.folder import FolderBlobs
@@ -139,6 +141,21 @@ class Place:
                     texts = self.blobs.get(delivery.claim.key).decode()
                 found.blocks += map(decode_block, delivery_blocks(delivery, texts))
         return found
+
+    def store_results(self) -> str:
+        """Do an aggregator's work: what was delivered becomes a shard with its manifest."""
+        stored = self.store.load(self.sweep)
+        shard = encode_shard(
+            self.delivered().blocks,
+            sweep_id=self.sweep,
+            declaration_json=stored.declaration.encode(),
+            runs=stored.runs,
+            origin=Origin(flushed_at="2026-01-01T00:00:00.000000Z", aggregator="a", number=1),
+        )
+        self.blobs.put(layout.shard(self.sweep, shard.shard_id), shard.data)
+        key = layout.manifest(self.sweep, shard.shard_id)
+        self.blobs.put(key, encode_manifest(shard.manifest))
+        return shard.shard_id
 
     def jobs(self) -> list[Job]:
         """Take every job that is visible."""

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from compute_node.commands import UNFIT
 from gapless.declaration.sweep import Limits
 from gapless.results.outcome import Outcome
 from gapless.storage import layout
+from gapless.storage.quarantine import kept_messages, read_kept
 from queueing.port import Entry
 
 SIMPLE = """
@@ -179,7 +181,7 @@ def test_a_target_that_cannot_be_imported_gives_the_job_back_and_says_why(
     place: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.submit("import no_such_module\n", runs=5)
-    assert place.run_node(idle_exit_s=None) == 1
+    assert place.run_node(idle_exit_s=None) == UNFIT
     assert "no_such_module" in caplog.text
     facts = place.queues.facts(layout.jobs_queue(place.sweep))
     assert (facts.visible + facts.delayed, facts.leased) == (1, 0)
@@ -190,8 +192,10 @@ def test_a_message_nobody_can_read_is_kept_in_quarantine(place: Any) -> None:
     place.submit(SIMPLE, runs=3)
     place.queues.send(layout.jobs_queue(place.sweep), [Entry("rubbish")])
     assert place.run_node() == 0
-    kept = list(place.blobs.list(layout.quarantine_prefix(place.sweep)))
-    assert [place.blobs.get(blob.key) for blob in kept] == [b"rubbish"]
+    (key,) = kept_messages(place.blobs, place.sweep)
+    kept = read_kept(place.blobs, key)
+    assert (kept.queue, kept.body) == (layout.jobs_queue(place.sweep), "rubbish")
+    assert "not a job" in kept.reason
     assert place.delivered().runs == [0, 1, 2]
 
 

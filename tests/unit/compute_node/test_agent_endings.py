@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from compute_node.agent import run_node
-from gapless.results.manifest import encode_manifest
 from gapless.results.outcome import Outcome
-from gapless.results.shard import Origin, encode_shard
 from gapless.storage import layout
 from queueing.errors import QueueUnavailable
 
@@ -41,20 +39,6 @@ class Flaky:
         return maybe
 
 
-def store_results(place: Any) -> None:
-    """Do an aggregator's work: what was delivered becomes a shard with its manifest."""
-    stored = place.store.load(place.sweep)
-    shard = encode_shard(
-        place.delivered().blocks,
-        sweep_id=place.sweep,
-        declaration_json=stored.declaration.encode(),
-        runs=stored.runs,
-        origin=Origin(flushed_at="2026-01-01T00:00:00.000000Z", aggregator="a", number=1),
-    )
-    place.blobs.put(layout.shard(place.sweep, shard.shard_id), shard.data)
-    place.blobs.put(layout.manifest(place.sweep, shard.shard_id), encode_manifest(shard.manifest))
-
-
 def test_a_node_goes_on_when_the_queue_is_back(place: Any) -> None:
     place.submit(SIMPLE, runs=60, job_size=20)
     queues = Flaky(place.queues, send=2, receive=1, delete=1)
@@ -81,7 +65,7 @@ def test_until_complete_ends_when_every_result_is_stored_and_not_before(place: A
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)
     assert ended == []
-    store_results(place)
+    place.store_results()
     node.join(20)
     assert ended == [0]
 

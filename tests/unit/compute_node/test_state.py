@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from compute_node.attempts import Attempt
 from compute_node.commands import (
+    UNFIT,
     AssignChunk,
     DeleteJob,
     Exit,
@@ -28,7 +27,6 @@ from compute_node.events import (
     BlockMade,
     ChunkEnded,
     ControlsRead,
-    DeliveryAcknowledged,
     DeliveryRefused,
     DrainAsked,
     JobReplaced,
@@ -46,85 +44,10 @@ from compute_node.events import (
     WorkerUnfit,
 )
 from compute_node.rules import NodeRules
-from compute_node.state import NodeState
 from gapless.declaration.messages import Job, decode_job, encode_job
 from gapless.declaration.runset import RunSet
 from queueing.port import AnswerStatus, Lease, Message
-
-S = "s-00000000"
-
-
-class Node:
-    """A node with one prepared sweep and ready workers; gathers what it commands."""
-
-    def __init__(self, *, workers: int = 1, total: int = 10_000, **facts: Any) -> None:
-        self.state = NodeState(NodeRules(node="n", id_prefix="n-1", workers=workers, only=(S,)))
-        self.now = 0.0
-        self.commands: list[Any] = []
-        self.tokens = 0
-        self.blocks = 0
-        self.facts = {"sweep": S, **facts}
-        self.tell(ControlsRead((SweepFacts(**self.facts),)))
-        self.tell(SweepPrepared(S, "", total))
-        for command in self.all(StartWorker):
-            self.tell(WorkerReady(command.worker))
-        self.commands.clear()
-
-    def tell(self, event: Any, *, after: float = 0.0) -> list[Any]:
-        self.now += after
-        got = self.state.handle(event, self.now)
-        self.commands += got
-        return got
-
-    def all(self, kind: type) -> list[Any]:
-        return [command for command in self.commands if isinstance(command, kind)]
-
-    def receive(
-        self, *runs: RunSet, deaths: int = 0, count: int = 1, epoch: int = 0
-    ) -> list[Lease]:
-        messages = []
-        for each in runs:
-            self.tokens += 1
-            job = Job(sweep=S, job=f"j{self.tokens}", runs=each, deaths=deaths, epoch=epoch)
-            lease = Lease(f"{S}-jobs", str(self.tokens))
-            messages.append(Message(lease, encode_job(job), count))
-        self.tell(ReceiveEnded(tuple(messages)))
-        return [message.lease for message in messages]
-
-    def make(self, chunk: AssignChunk, runs: RunSet | None = None, busy_s: float = 0.01) -> None:
-        """Let a worker report runs of a chunk; the whole chunk ends it."""
-        self.blocks += 1
-        done = chunk.chunk.runs if runs is None else runs
-        self.tell(
-            BlockMade(
-                sweep=S,
-                epoch=chunk.chunk.epoch,
-                block=self.blocks,
-                runs=done,
-                digest="d" * 32,
-                size_bytes=100,
-                worker=chunk.worker,
-                chunk=chunk.chunk.chunk,
-                busy_s=busy_s,
-            )
-        )
-        if runs is None:
-            self.tell(ChunkEnded(chunk.worker, chunk.chunk.chunk))
-
-    def finish(self, *, busy_s: float = 0.01) -> None:
-        """Do every chunk that is assigned, until there is none."""
-        while chunks := self.all(AssignChunk):
-            self.commands.remove(chunks[0])
-            self.make(chunks[0], busy_s=busy_s)
-
-    def acknowledge(self) -> None:
-        for sent in self.all(SendDelivery):
-            self.commands.remove(sent)
-            self.tell(DeliveryAcknowledged(sent.delivery.delivery))
-
-
-def span(start: int, stop: int) -> RunSet:
-    return RunSet.span(start, stop)
+from tests.unit.compute_node.a_node import Node, S, span
 
 
 def test_a_job_stays_on_the_queue_until_its_delivery_is_acknowledged() -> None:
@@ -382,7 +305,7 @@ def test_a_sweep_this_node_cannot_run_is_given_back_later_each_time() -> None:
     assert delays[2] == 4 * delays[0]
 
 
-def test_a_node_of_one_sweep_that_it_cannot_run_ends_with_status_1() -> None:
+def test_a_node_of_one_sweep_that_it_cannot_run_ends_with_a_status_of_its_own() -> None:
     node = Node()
     node.receive(span(0, 5))
     node.tell(WorkerUnfit(1, "no module named x"))
@@ -390,7 +313,7 @@ def test_a_node_of_one_sweep_that_it_cannot_run_ends_with_status_1() -> None:
     node.tell(JobReplaced(replace.job, AnswerStatus.OK, (None,)))
     node.tell(ReceiveEnded())
     (ended,) = node.all(Exit)
-    assert ended.status == 1
+    assert ended.status == UNFIT
     assert "no module named x" in ended.message
     assert node.all(Warn)
 

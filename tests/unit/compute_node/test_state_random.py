@@ -16,6 +16,7 @@ from compute_node.commands import (
     KillWorker,
     PrepareSweep,
     PutQuarantine,
+    ReadCoverage,
     ReceiveJobs,
     RecordLost,
     ReleaseJob,
@@ -30,11 +31,13 @@ from compute_node.events import (
     BlockMade,
     ChunkEnded,
     ControlsRead,
+    CoverageRead,
     DeliveryAcknowledged,
     DeliveryRefused,
     DrainAsked,
     JobDeleted,
     JobReplaced,
+    LeaseExpiring,
     LeaseLost,
     Progress,
     ReceiveEnded,
@@ -139,7 +142,7 @@ class World:
         )
 
     def fault(self) -> None:
-        kind = self.random.randrange(3)
+        kind = self.random.randrange(4)
         if kind == 0 and self.leased:
             lease = self.random.choice(list(self.leased))
             self.queue.append(self.leased.pop(lease))
@@ -151,6 +154,8 @@ class World:
         elif kind == 2:
             self.tell(ControlsRead((self.facts(SweepState.PAUSED),)))
             self.tell(ControlsRead((self.facts(),)))
+        elif kind == 3 and self.leased:
+            self.tell(LeaseExpiring(self.random.choice(list(self.leased))))
 
     def lease(self, body: str, count: int) -> Lease:
         self.tokens += 1
@@ -209,6 +214,9 @@ class World:
                     body, count = self.queue.pop(self.random.randrange(len(self.queue)))
                     got.append(Message(self.lease(body, count + 1), body, count + 1))
                 self.tell(ReceiveEnded(tuple(got)))
+            case ReadCoverage():
+                if not self.unlucky():
+                    self.tell(CoverageRead(SWEEP, self.now, ((0, self.delivered),)))
             case PrepareSweep():
                 self.tell(SweepPrepared(SWEEP, "", self.total))
             case StartWorker(worker=worker):
@@ -268,7 +276,8 @@ class World:
         kept = RunSet()
         for each in command.replacements:
             kept |= decode_job(each.body).runs
-            if each.lease_s > 0:
+            # A service that cannot hand a lease over sends without one.
+            if each.lease_s > 0 and not self.unlucky():
                 leases.append(self.lease(each.body, 1))
             else:
                 self.queue.append((each.body, 0))

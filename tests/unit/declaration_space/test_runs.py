@@ -191,7 +191,7 @@ def test_an_extension_tells_equal_numbers_of_two_types_apart() -> None:
     added = sweep.extend(Space.grid(n=[1.0, 2.0]), 2)
     assert added is not None
     assert added.count == 4
-    assert sweep.runs.kinds == {"n": "json"}
+    assert sweep.runs.kinds == {"n": "number"}
     values = sweep.runs.parameters(np.arange(8, dtype=np.uint64))["n"].tolist()
     assert sorted(map(repr, values)) == sorted(["1", "2", "1.0", "2.0"] * 2)
 
@@ -325,3 +325,46 @@ def test_segments_that_do_not_join_are_told() -> None:
 def test_runs_that_cannot_be_numbered_are_refused(replicates: int, word: str) -> None:
     with pytest.raises(DeclarationError, match=word):
         Sweep(Space.grid(n=[1, 2]), replicates=replicates)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0, 0.5, 1], "number"),
+        ([2**53, 0.5], "number"),
+        ([2**53 + 1, 0.5], "json"),
+        ([0, 0.5, None], "json"),
+        ([0, 0.5, True], "json"),
+        ([0, 0.5, "1"], "json"),
+        ([0, 1], "int"),
+        ([0.0, 1.0], "float"),
+    ],
+)
+def test_integers_among_floats_are_numbers_and_stay_as_they_were_written(
+    values: list[Any], kind: str
+) -> None:
+    runs = Sweep(Space.grid(n=values), order="declared").runs
+    assert runs.kinds == {"n": kind}
+    found = runs.parameters(np.arange(len(values), dtype=np.uint64))["n"].tolist()
+    assert list(map(repr, found)) == list(map(repr, values))
+
+
+def test_numbers_are_one_kind_over_all_factors_of_a_space_and_all_segments() -> None:
+    union = Space.grid(n=[1, 2]) + Space.grid(n=[0.5, 1.0])
+    sweep = Sweep(union)
+    assert sweep.runs.kinds == {"n": "number"}
+    assert sweep.extend(union + Space.grid(n=[3]), 1) is not None
+    assert sweep.runs.kinds == {"n": "number"}
+    for number in range(5):
+        column = sweep.runs.parameters(np.array([number], dtype=np.uint64))["n"]
+        assert column.kind == "number"
+    assert sweep.extend(union + Space.grid(n=[2**53 + 1]), 1) is not None
+    assert sweep.runs.kinds == {"n": "json"}
+
+
+def test_an_integer_and_a_float_of_one_value_are_two_points() -> None:
+    runs = Sweep(Space.grid(n=[1, 1.0, 0.0, -0.0, 1]), order="declared").runs
+    assert runs.total == 4
+    values = runs.parameters(np.arange(4, dtype=np.uint64))["n"].tolist()
+    assert list(map(repr, values)) == ["1", "1.0", "0.0", "-0.0"]
+    assert len(set(runs.seeds(np.arange(4, dtype=np.uint64)).tolist())) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from queueing.errors import QueueUnavailable
 from queueing.owners import Owner, abandoned
 from queueing.port import AnswerStatus, Entry, Extension, Message
 from queueing.sqlite import SqliteQueues
+from queueing.sqlite_schema import connect
 from tests.unit.queueing.queue_programs import LEASE_ALL, SEND_WHEN_TOLD, line, program, tell
 
 
@@ -238,3 +241,16 @@ def test_a_forked_child_does_not_keep_its_dead_parents_leases(
         assert [message.receive_count for message in receive(queues, wait_s=60.0)] == [2]
     finally:
         holder.communicate(timeout=30)
+
+
+def test_leases_that_could_not_be_ended_at_the_close_are_free_at_once(path: Path) -> None:
+    holder, other = SqliteQueues(path, patience_s=0.05), SqliteQueues(path)
+    holder.send("jobs", [Entry("a")])
+    assert len(receive(holder)) == 1
+    with contextlib.closing(connect(path)) as busy:
+        busy.execute("BEGIN IMMEDIATE")
+        with pytest.raises(QueueUnavailable):
+            holder.close()
+        busy.execute("ROLLBACK")
+    assert [message.receive_count for message in receive(other)] == [2]
+    other.close()

@@ -494,3 +494,21 @@ def test_a_folder_that_is_away_is_waited_for_and_not_made_anew(
     assert queues.send("a-jobs", [Entry("after")])[0].ok
     assert queues.heads(["a-jobs"]) == {"a-jobs": ["before", "after"]}
     queues.close()
+
+
+def test_heads_of_a_file_deleted_while_they_are_read_are_read_anew(path: Path) -> None:
+    queues, other = SqliteQueues(path), SqliteQueues(path)
+    queues.send("jobs", [Entry("old")])
+    seen: list[list[str]] = []
+
+    def read(_queue: str, heads: Iterator[str]) -> int:
+        seen.append(list(heads))
+        if len(seen) == 1:
+            path.unlink()
+            other.send("jobs", [Entry("new"), Entry("newer")])
+        return len(seen[-1])
+
+    assert queues.read_heads(["jobs"], read) == {"jobs": 2}
+    assert [sorted(each) for each in seen] == [["old"], ["new", "newer"]]
+    queues.close()
+    other.close()

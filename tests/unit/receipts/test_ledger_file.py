@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from receipts.errors import (
     UnsupportedLedger,
 )
 from receipts.ledger import Ledger, NewReceipt, SweepRow, Why, open_ledger
+from receipts.locks import held_file
 
 ROW = SweepRow(id="walk-01234567", digest="0" * 64, name="walk", submitted_at_s=7.5)
 
@@ -330,13 +332,15 @@ def test_the_lock_of_a_killed_program_is_free(tmp_path: Path) -> None:
 
 
 def test_a_ledger_moved_aside_is_lost_for_those_who_have_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
     ledger = open_ledger(tmp_path)
-    aside = database.set_file_aside(tmp_path / "ledger.db", now_s=77.0)
+    seen = database.file_identity(path)
+    aside = database.set_file_aside(path, seen=seen, now_s=77.0)
     assert aside == tmp_path / "ledger.db.damaged-77"
     with pytest.raises(LedgerLost):
         ledger.record_sweep(ROW)
     ledger.close()
-    assert database.set_file_aside(tmp_path / "ledger.db", now_s=77.0) is None
+    assert database.set_file_aside(path, seen=seen, now_s=77.0) is None
 
 
 def test_a_full_disk_is_told_and_nothing_is_recorded(tmp_path: Path) -> None:
@@ -361,3 +365,53 @@ def test_a_full_disk_is_told_and_nothing_is_recorded(tmp_path: Path) -> None:
         found = connection.execute(sa.select(sa.func.count()).select_from(tables.sweeps))
         assert found.scalar_one() == 0
     opened.close()
+
+
+def test_a_lock_whose_file_was_deleted_keeps_out_who_waited_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    waits, new_is_in = threading.Event(), threading.Event()
+    inside: list[str] = []
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            waits.set()
+
+    def late() -> None:
+        with held_file(path, purpose="a test"):
+            inside.append("late")
+
+    def new() -> None:
+        with held_file(path, purpose="a test"):
+            inside.append("new")
+            new_is_in.set()
+            # Whoever waited for the deleted file gets that one now, and must wait again.
+            assert waits.wait(30)
+            inside.append("new leaves")
+
+    late_thread, new_thread = threading.Thread(target=late), threading.Thread(target=new)
+    logger, handler = logging.getLogger("receipts.locks"), Told(logging.INFO)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        with held_file(path, purpose="a test"):
+            late_thread.start()
+            assert waits.wait(30)
+            waits.clear()
+            path.unlink()
+            new_thread.start()
+            assert new_is_in.wait(30)
+        late_thread.join(30)
+        new_thread.join(30)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert inside == ["new", "new leaves", "late"]
+
+
+def test_a_lock_makes_its_folder_and_never_the_home_above_it(tmp_path: Path) -> None:
+    with held_file(tmp_path / "locks" / "a", purpose="a test"):
+        assert (tmp_path / "locks" / "a").exists()
+    with pytest.raises(LedgerUnavailable), held_file(tmp_path / "away" / "locks" / "a", purpose=""):
+        pass
+    assert not (tmp_path / "away").exists()

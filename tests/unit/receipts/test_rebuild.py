@@ -9,6 +9,7 @@ import pytest
 from gapless.declaration.runset import RunSet
 from gapless.results.outcome import Outcome
 from gapless.storage import layout
+from receipts.database import file_identity, set_file_aside
 from receipts.errors import LedgerDamaged
 from receipts.ledger import State, open_ledger
 from receipts.rebuild import open_and_rebuild, rebuild
@@ -116,6 +117,21 @@ def test_two_damaged_ledgers_are_both_kept(tmp_path: Path, world: World) -> None
         ledger.close()
     kept = {path.read_bytes()[:5] for path in tmp_path.glob("ledger.db.damaged-*")}
     assert kept == {b"first", b"secon"}
+
+
+def test_a_ledger_that_another_program_made_anew_meanwhile_is_not_moved_aside(
+    tmp_path: Path, world: World
+) -> None:
+    sweep = world.submit(declare(10), job_size=10).sweep_id
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"no database" * 1000)
+    found_damaged = file_identity(path)
+    first, _ = open_and_rebuild(
+        tmp_path, store=world.store, clock=lambda: 1234.5, new_id=world.new_id
+    )
+    assert set_file_aside(path, seen=found_damaged, now_s=1240.0) is None
+    assert world.reconcile(sweep, ledger=first).in_flight == RunSet.span(0, 10)
+    first.close()
 
 
 def test_a_page_damaged_in_the_middle_is_found(tmp_path: Path, world: World) -> None:

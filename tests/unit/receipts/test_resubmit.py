@@ -8,6 +8,7 @@ from gapless.declaration.control import Asked, ControlState
 from gapless.declaration.runset import RunSet
 from gapless.errors import UserMistake
 from gapless.results.outcome import Outcome
+from gapless.storage import layout
 from receipts.errors import SweepCancelled
 from receipts.ledger import State, open_ledger
 from receipts.reconcile import ExitStatus
@@ -51,6 +52,16 @@ def test_what_is_asked_for_anew_is_not_complete_until_it_is_stored(world: World,
     assert world.reconcile(done).gaps == RunSet.of(3)
     world.keep(done, {(1, Outcome.OK): RunSet.of(3)})
     assert world.reconcile(done).complete
+
+
+def test_an_epoch_whose_record_was_lost_is_not_given_again(world: World, done: str) -> None:
+    world.resubmit(done, RunSet.of(3))
+    world.take_jobs(done, 1)
+    world.keep(done, {(1, Outcome.OK): RunSet.of(3)})
+    world.blobs.delete(layout.asked(done, 1))
+    report = world.resubmit(done, RunSet.of(3))
+    assert (report.epoch, report.runs_sent) == (2, 1)
+    assert world.on_queue(done) == {2: RunSet.of(3)}
 
 
 def test_a_gap_of_a_later_epoch_keeps_its_epoch(world: World, done: str) -> None:

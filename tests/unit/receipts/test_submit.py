@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import threading
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -150,9 +153,51 @@ def test_changed_code_asks_which_one_goes_on(world: World) -> None:
     frozen = declare()
     world.submit(frozen)
     changed = FakeBundle(b"def walk(n, seed): return 1")
-    with pytest.raises(CodeChanged, match="--code old"):
+    with pytest.raises(CodeChanged, match=r"\(walk\.py changed\): `--code old`"):
         world.submit(frozen, changed)
     assert world.store.control(frozen.id).version == 0
+
+
+def test_code_that_changed_after_the_stored_one_was_lost_offers_the_new_one_only(
+    world: World,
+) -> None:
+    frozen = declare()
+    world.submit(frozen)
+    world.blobs.delete(layout.object_(CODE.sha256))
+    with pytest.raises(CodeChanged, match="lost or damaged: `--code new`") as caught:
+        world.submit(frozen, FakeBundle(b"new"))
+    assert "--code old" not in str(caught.value)
+    world.submit(frozen, FakeBundle(b"new"), code="new")
+    assert world.store.control(frozen.id).code == FakeBundle(b"new").sha256
+
+
+def test_the_same_files_packed_otherwise_are_no_other_code(world: World) -> None:
+    frozen = declare()
+    world.submit(frozen)
+    buffer = io.BytesIO(CODE.data)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = b"packed by another version"
+
+    class Packed:
+        data = buffer.getvalue()
+        sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
+
+    assert world.submit(frozen, Packed()).changed == ()
+    assert world.store.control(frozen.id).code == CODE.sha256
+
+
+def test_numbers_that_only_python_takes_for_equal_are_a_change(world: World) -> None:
+    first = declare(fixed={"states": 1})
+    world.submit(first)
+    for other in (1.0, True):
+        with pytest.raises(SweepChanged, match="other fixed"):
+            world.submit(declare(fixed={"states": other}))
+        with pytest.raises(UserMistake, match="other fixed"):
+            world.submit(declare(fixed={"states": other}), extend=first.id)
+    with pytest.raises(SweepChanged, match="other space"):
+        world.submit(
+            declare(fixed={"states": 1}, space=Space.grid(n=[float(n) for n in range(100)]))
+        )
 
 
 def test_old_code_goes_on_when_asked(world: World) -> None:
@@ -170,7 +215,7 @@ def test_new_code_goes_on_when_asked_and_is_stored_first(world: World) -> None:
     report = world.submit(frozen, changed, code="new")
     assert report.changed == ("code",)
     assert world.store.control(frozen.id).code == changed.sha256
-    assert world.store.get_object(changed.sha256) == b"new"
+    assert world.store.get_object(changed.sha256) == changed.data
 
 
 def test_changed_limits_are_the_next_version_of_control(world: World) -> None:
@@ -307,7 +352,7 @@ def test_a_lost_ledger_is_noticed(world: World) -> None:
     frozen = declare()
     world.submit(frozen)
     empty = open_ledger("sqlite://")
-    with pytest.raises(LedgerLacksSweep, match="sweep reconcile --rebuild"):
+    with pytest.raises(LedgerLacksSweep, match="sweep reconcile .* --rebuild"):
         world.submit(frozen, ledger=empty)
     assert world.jobs(frozen.id) == 100
     empty.close()
@@ -319,6 +364,17 @@ def test_receipts_of_a_home_that_is_gone_do_not_count(world: World) -> None:
     elsewhere = World(world.ledger)
     report = elsewhere.submit(frozen)
     assert (report.earlier_runs, report.runs_sent) == (0, 100)
+
+
+def test_messages_of_a_home_that_is_gone_are_not_worked_on(world: World) -> None:
+    frozen = declare(10)
+    sweep = world.submit(frozen, job_size=5).sweep_id
+    world.deliver(sweep, RunSet.span(0, 3))
+    for blob in list(world.blobs.list(f"sweeps/{sweep}/")):
+        world.blobs.delete(blob.key)
+    assert world.submit(frozen, job_size=5).runs_sent == 10
+    assert world.jobs(sweep) == 2
+    assert world.queues.facts(layout.results_queue(sweep)).visible == 0
 
 
 def test_another_declaration_of_the_same_id_is_an_error(world: World) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +33,16 @@ from receipts.submit import SubmitReport, submit
 
 @dataclass(frozen=True)
 class FakeBundle:
-    """Code of a sweep: any bytes."""
+    """Code of a sweep: one file, walk.py."""
 
-    data: bytes
+    text: bytes
+
+    @property
+    def data(self) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("walk.py"), self.text)
+        return buffer.getvalue()
 
     @property
     def sha256(self) -> str:

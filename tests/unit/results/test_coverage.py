@@ -240,7 +240,7 @@ def test_replaced_shards_may_go_in_any_order_without_a_gap(blobs):
     new = manifest(2, replaces=(old.shard,), ok0=[1])
     store(blobs, new)
     reader.refresh()
-    assert list(reader.manifests) == [new.shard]
+    assert list(reader.shards) == [new.shard]
     blobs.delete(layout.shard(SWEEP, old.shard))
     assert numbers(reader.refresh().final()) == [1]
     assert reader.problems == {}

@@ -3,17 +3,19 @@ import io
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
 from gapless.declaration.space import Space
 from gapless.declaration.sweep import Sweep
 from gapless.results.block_builder import BlockBuilder
+from gapless.results.columns import ColumnKind
 from gapless.results.errors import ShardDamaged, ShardGone, UnknownValue
 from gapless.results.origin import Origin
 from gapless.results.outcome import Outcome
 from gapless.results.reader import Results
-from gapless.results.shard import encode_shard
+from gapless.results.shard import encode_shard, read_shard
 from gapless.storage import layout
 from gapless.storage.memory import MemoryBlobs
 from gapless.storage.sweeps import SweepStore
@@ -327,3 +329,37 @@ def test_without_pandas_the_message_says_what_to_install(home):
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     assert "pip install 'gapless[pandas]'" in found.stdout
+
+
+def test_integers_among_floats_are_one_column_of_floats_in_every_shard_and_reader():
+    home = Home(alpha=[0, 0.5, 1])
+    shards = [home.flush(block_of({k: {"x": 1.0}})) for k in range(6)]
+    for shard in shards:
+        with h5py.File(io.BytesIO(shard.data)) as file:
+            assert file["params/alpha"].dtype == np.float64
+    column = read_shard(shards[0].data).params["alpha"]
+    assert column.kind is ColumnKind.FLOAT64
+    results = home.open()
+    frame = results.to_pandas()
+    assert frame["alpha"].dtype == np.float64
+    assert frame["alpha"].tolist() == [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]
+    assert [repr(row[1]) for row in results.table().rows] == ["0.0", "0.0", "0.5", "0.5"] + [
+        "1.0"
+    ] * 2
+    file = io.StringIO(newline="")
+    results.write_csv(file)
+    lines = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
+    assert [line["alpha"] for line in lines] == ["0.0", "0.0", "0.5", "0.5", "1.0", "1.0"]
+    # What the function is called with stays as it was declared.
+    assert home.stored.runs.describe(0).parameters == {"alpha": 0}
+    assert type(home.stored.runs.describe(0).parameters["alpha"]) is int
+
+
+@pytest.mark.parametrize("other", [None, True, 2**53 + 1])
+def test_numbers_beside_something_else_stay_json(other):
+    home = Home(alpha=[0, 0.5, other])
+    shard = home.flush(block_of({k: {} for k in range(6)}))
+    assert read_shard(shard.data).params["alpha"].kind is ColumnKind.JSON
+    found = home.open().to_pandas()["alpha"]
+    assert found.dtype == object
+    assert found.tolist() == [0, 0, 0.5, 0.5, other, other]

@@ -13,6 +13,8 @@ import pytest
 
 from gapless.errors import UserMistake
 from gapless.storage.bundle import pack
+from gapless.storage.bundle_changes import changes_between, changes_since
+from gapless.storage.errors import StorageError, StorageUnavailable
 from gapless.storage.folder import FolderBlobs
 from gapless.storage.home import open_home_record
 from gapless.storage.unpack import unpack
@@ -274,3 +276,79 @@ def test_entries_have_one_time_and_two_modes(code: Path) -> None:
         entries = archive.infolist()
     assert [entry.date_time for entry in entries] == [(1980, 1, 1, 0, 0, 0)] * 2
     assert [oct(entry.external_attr >> 16) for entry in entries] == ["0o100644", "0o100755"]
+
+
+def test_what_appears_beside_code_while_it_runs_is_not_packed(code: Path) -> None:
+    put(code, "walk.py")
+    for name in ("run.log", "deep/run.log", "nohup.out", ".DS_Store", "deep/.DS_Store"):
+        put(code, name)
+    put(code, ".ipynb_checkpoints/walk-checkpoint.py")
+    put(code, "deep/__pycache__/walk.cpython-311.pyc")
+    assert packed(code) == ["walk.py"]
+
+
+def test_an_ignore_file_takes_a_log_back(code: Path) -> None:
+    put(code, ".gaplessignore", "!measured.log\n")
+    put(code, "measured.log")
+    put(code, "run.log")
+    assert packed(code) == [".gaplessignore", "measured.log"]
+
+
+def test_code_in_a_folder_called_like_a_log_is_packed(tmp_path: Path) -> None:
+    put(tmp_path, "2026.log/walk.py")
+    put(tmp_path, ".git/HEAD")
+    assert packed(tmp_path / "2026.log") == ["walk.py"]
+
+
+def test_a_file_that_is_being_written_is_left_out_under_any_name(code: Path) -> None:
+    out = put(code, "out.txt")
+    (code / "link.txt").symlink_to("out.txt")
+    os.link(out, code / "hard.txt")
+    put(code, "walk.py")
+    status = out.stat()
+    bundle = pack(code, being_written=[(status.st_dev, status.st_ino)])
+    assert list(bundle.files) == ["walk.py"]
+
+
+def test_changes_of_a_bundle_are_named(code: Path) -> None:
+    for name in ("same.py", "walk.py", "run.sh", "old.py"):
+        put(code, name)
+    before = pack(code)
+    put(code, "walk.py", "changed")
+    put(code, "new.py")
+    (code / "run.sh").chmod(0o755)
+    (code / "old.py").unlink()
+    changes = changes_between(before.files, pack(code).files)
+    assert str(changes) == "run.sh changed, walk.py changed, old.py removed, new.py added"
+    assert changes
+    assert not changes.additions_only
+    assert not changes_between(before.files, before.files)
+
+
+def test_files_that_were_only_added_are_counted_and_the_first_ones_named(code: Path) -> None:
+    put(code, "walk.py")
+    before = pack(code)
+    for number in range(1200):
+        put(code, f"{number:04}.csv", "")
+    changes = changes_since(
+        before.sha256, pack(code).data, {before.sha256: before.data}.__getitem__
+    )
+    assert changes is not None
+    assert changes.additions_only
+    assert str(changes).startswith("0000.csv added, 0001.csv added, ")
+    assert str(changes).endswith(", … (1,200 files)")
+
+
+def test_changes_since_a_lost_bundle_are_unknown_and_since_one_out_of_reach_an_error(
+    code: Path,
+) -> None:
+    def lost(sha256: str) -> bytes:
+        raise StorageError(f"{sha256} is damaged")
+
+    def away(sha256: str) -> bytes:
+        raise StorageUnavailable("no route")
+
+    data = pack(code).data
+    assert changes_since("0" * 64, data, lost) is None
+    with pytest.raises(StorageUnavailable):
+        changes_since("0" * 64, data, away)

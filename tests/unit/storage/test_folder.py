@@ -270,6 +270,25 @@ def test_a_listing_survives_folders_and_files_that_vanish(
     assert [blob.key for blob in listing] == ["s/c/1"]
 
 
+@pytest.mark.parametrize("ask", ["list", "folders"])
+def test_a_home_that_goes_away_during_a_listing_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    home = tmp_path / "home"
+    blobs = FolderBlobs(home)
+    blobs.put("home.json", b"{}")
+    blobs.put("sweeps/a/sweep.json", b"{}")
+    scandir = os.scandir
+
+    def unmounted(folder: Path) -> object:
+        home.rename(tmp_path / "elsewhere")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", unmounted)
+    with pytest.raises(StorageUnavailable, match="is away"):
+        list(getattr(blobs, ask)("sweeps/"))
+
+
 def test_the_path_of_a_key_lies_in_the_folder(blobs: FolderBlobs, tmp_path: Path) -> None:
     assert blobs.path("s/a") == tmp_path / "home" / "s" / "a"
     with pytest.raises(StorageError):

@@ -244,6 +244,30 @@ def test_of_two_extensions_at_once_the_second_is_told(store: SweepStore) -> None
         store.add_segment(frozen.id, second.segment, second.objects)
 
 
+@pytest.mark.parametrize("other", [1.0, True])
+def test_segments_that_only_python_takes_for_equal_are_told_apart(
+    store: SweepStore, other: float
+) -> None:
+    frozen = sweep(space=Space.grid(n=[0]))
+    store.store(frozen, None, NOW_S)
+    first, second = (
+        extension(
+            frozen.declaration,
+            [frozen.segment],
+            Space.grid(n=[value]).freeze(),
+            2,
+            fetch=store.get_object,
+        )
+        for value in (1, other)
+    )
+    assert first is not None
+    assert second is not None
+    assert store.add_segment(frozen.id, first.segment) is True
+    assert store.add_segment(frozen.id, first.segment) is False
+    with pytest.raises(UserMistake, match="another segment 1 already"):
+        store.add_segment(frozen.id, second.segment)
+
+
 def test_the_highest_version_of_control_counts(store: SweepStore) -> None:
     frozen = sweep()
     store.store(frozen, None, NOW_S)

@@ -332,3 +332,16 @@ def test_an_empty_file_is_told_what_it_lacks() -> None:
 def test_what_is_no_text_is_told_with_its_line() -> None:
     (told,) = mistakes(b'name = "a"\nfunction = "\xff"\n')
     assert told == "line 2: found bytes that are no UTF-8, expected TOML in UTF-8"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'space = { table = "\\n" }\n',
+        'space = { table = "a\\u2028b" }\n',
+        '[space.grid]\n"x\\ny" = [1]\n',
+        '[space.zip]\n"x\\ny" = 1\n',
+    ],
+)
+def test_a_name_with_a_line_end_in_it_leaves_a_mistake_one_line(text: str) -> None:
+    assert len(mistakes(HEAD + text)) == 1

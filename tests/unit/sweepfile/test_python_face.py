@@ -6,8 +6,11 @@ import functools
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import gapless
@@ -201,3 +204,55 @@ def test_every_public_name_can_be_reached_and_is_listed() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'gapless' has no attribute 'swep'"):
         gapless.swep  # noqa: B018
+
+
+def test_limits_that_cannot_be_are_a_mistake_with_their_place() -> None:
+    with pytest.raises(UserMistake, match=r"gapless\.Limits: time_s is '10 min', expected seconds"):
+        gapless.Limits(time_s="10 min")  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_taken_as_plain_ones() -> None:
+    sweep = declared(seed=np.int64(3), replicates=np.uint8(2), run_time_s=np.float64(0.5))
+    assert sweep == declared(seed=3, replicates=2, run_time_s=0.5, space=sweep.space)
+    assert type(sweep.seed) is int
+    assert sweep.freeze().segment.count == 4
+
+
+def test_columns_of_a_data_frame_are_axes() -> None:
+    frame = pd.DataFrame({"n": [1, 2], "model": ["a", "b"]})
+    rows = [{"n": 1, "model": "a"}, {"n": 2, "model": "b"}]
+    assert list(gapless.zip(frame)) == rows
+    assert list(gapless.grid(n=frame["n"])) == [{"n": 1}, {"n": 2}]
+    assert list(gapless.points(frame.to_dict("records"))) == rows
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: gapless.grid(n={1, 2}), "a set has no order: write sorted"),
+        (lambda: gapless.grid(n=(each for each in [1])), r"\(generator\); write list"),
+        (lambda: gapless.grid(n=3), "for one value write a list of one"),
+        (lambda: gapless.grid(n="abc"), "for one value write a list of one"),
+        (lambda: gapless.grid(n=np.array(3)), "for one value write a list of one"),
+        (lambda: gapless.grid([1, 2]), r"grid: expected parameters by name, such as n=\[1, 2\]"),
+        (lambda: gapless.zip([1, 2]), r"zip: expected parameters by name"),
+        (lambda: gapless.points({"n": [1]}), "found a dict; columns go into zip"),
+        (lambda: gapless.points(3), "found a int; columns go into zip"),
+        (lambda: gapless.points(pd.DataFrame({"n": [1]})), "columns go into zip"),
+        (lambda: gapless.grid(n=[1]).where(lambda n: n > 1), "expected an expression as text"),
+    ],
+)
+def test_a_space_given_otherwise_than_expected_is_a_mistake_with_advice(
+    make: Callable[[], object], words: str
+) -> None:
+    with pytest.raises(UserMistake, match=words):
+        make()
+
+
+def test_formulas_and_distributions_show_as_they_are_written() -> None:
+    assert repr(gapless.linspace(0, 1, 3)) == "linspace(0.0, 1.0, 3)"
+    assert repr(gapless.range(1, 9, 2)) == "range(1, 9, 2)"
+    assert repr(gapless.uniform(0, 1)) == "uniform(0.0, 1.0)"
+    assert repr(gapless.choice("a", None, 1)) == "choice('a', None, 1)"
+    assert repr(gapless.grid(n=[1, 2], m=[3])) == "Space(n, m)"
+    assert repr(gapless.grid(n=[1, 2], m=[3]).freeze()) == "FrozenSpace(n, m: 2 points)"

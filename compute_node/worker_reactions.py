@@ -1,0 +1,202 @@
+"""What becomes of workers and of what they were given: ready, done, died, late."""
+
+from __future__ import annotations
+
+from compute_node.attempts import Attempt
+from compute_node.commands import ForgetBlocks, RecordLost, WithdrawChunks
+from compute_node.crew import Kill, KillReason, WorkerInHand, WorkerStatus
+from compute_node.events import (
+    BlockMade,
+    ChunkEnded,
+    Progress,
+    SweepState,
+    Ticked,
+    WorkerDied,
+    WorkerReady,
+    WorkerUnfit,
+)
+from compute_node.holdings import Holdings
+from compute_node.jobs_in_hand import Lane, Retry
+from compute_node.sweeps_in_hand import SweepInHand
+from gapless.declaration.runset import RunSet
+
+__all__ = ["WorkerReactions"]
+
+
+class WorkerReactions(Holdings):
+    """One method an event of the workers."""
+
+    def _worker_ready(self, event: WorkerReady, _now: float) -> None:
+        worker = self.crew.workers.get(event.worker)
+        if worker is None or worker.status is not WorkerStatus.STARTING:
+            return
+        worker.status = WorkerStatus.READY
+        sweep = self.sweeps[worker.deployment.sweep]
+        sweep.unfit_times = 0
+
+    def _worker_unfit(self, event: WorkerUnfit, now: float) -> None:
+        worker = self.crew.workers.pop(event.worker, None)
+        if worker is None:
+            return
+        sweep = self.sweeps[worker.deployment.sweep]
+        for key in worker.chunks:
+            lane, held = self._chunk(sweep, key)
+            if lane is not None and held is not None:
+                del lane.chunks[key]
+                lane.take_back(held.left)
+        if worker.killed is None and worker.status is not WorkerStatus.LEAVING:
+            self._unfit(sweep, event.text, now)
+
+    def _block_made(self, event: BlockMade, now: float) -> None:
+        sweep = self.sweeps[event.sweep]
+        if sweep.facts.state is SweepState.CANCELLED:
+            self._out.append(ForgetBlocks((event.block,)))
+            return
+        sweep.lane(event.epoch).reported(event.block, event.runs, event.chunk)
+        if event.worker is not None:
+            sweep.pace.measure(runs=len(event.runs), busy_s=event.busy_s)
+            sweep.barren_deaths = 0
+        self.deliveries.add(
+            sweep=event.sweep,
+            block=event.block,
+            epoch=event.epoch,
+            runs=event.runs,
+            digest=event.digest,
+            size_bytes=event.size_bytes,
+            now=now,
+        )
+
+    def _chunk_ended(self, event: ChunkEnded, now: float) -> None:
+        worker = self.crew.workers.get(event.worker)
+        if worker is None:
+            return
+        worker.held_up = False
+        sweep = self.sweeps[worker.deployment.sweep]
+        lane, held = self._chunk(sweep, event.chunk)
+        if event.chunk in worker.chunks:
+            worker.chunks.remove(event.chunk)
+        if lane is None or held is None:
+            return
+        left = held.left
+        for attempt in event.retries:
+            if attempt.run in left:
+                left -= RunSet.of(attempt.run)
+                self._attempt_ended(sweep, lane, attempt, now, worker=None)
+        del lane.chunks[event.chunk]
+        lane.take_back(left)
+
+    def _worker_died(self, event: WorkerDied, now: float) -> None:
+        worker = self.crew.workers.pop(event.worker, None)
+        if worker is None:
+            return
+        sweep = self.sweeps[worker.deployment.sweep]
+        kill = worker.killed
+        if worker.status is WorkerStatus.STARTING and kill is None:
+            self._unfit(sweep, f"a worker ended while it started: {event.exit}", now)
+        charged = kill is None or (
+            kill.reason is KillReason.TIMEOUT
+            and kill.run == event.run
+            and kill.attempt == event.attempt
+        )
+        found = False
+        for chunk in worker.chunks:
+            lane, held = self._chunk(sweep, chunk)
+            if lane is None or held is None:
+                continue
+            left = held.left
+            del lane.chunks[chunk]
+            if charged and not found and event.run is not None and event.run in left:
+                found = True
+                left -= RunSet.of(event.run)
+                attempt = Attempt(
+                    run=event.run,
+                    number=event.attempt,
+                    outcome="lost" if kill is None else "timeout",
+                    exit=event.exit if kill is None else _overran(sweep),
+                    started_s=event.started_s,
+                    duration_s=event.duration_s,
+                    peak_memory_bytes=event.peak_memory_bytes,
+                )
+                self._attempt_ended(sweep, lane, attempt, now, worker=event.worker)
+            lane.take_back(left)
+        if worker.chunks and kill is None and not found:
+            # Nobody is charged for a death between runs, so only this count ends a circle of them.
+            sweep.barren_deaths += 1
+            if sweep.barren_deaths >= self.rules.barren_deaths:
+                sweep.barren_deaths = 0
+                self._unfit(sweep, f"workers end between runs: {event.exit}", now)
+
+    def _attempt_ended(
+        self, sweep: SweepInHand, lane: Lane, attempt: Attempt, now: float, *, worker: int | None
+    ) -> None:
+        """Try the run again, or record what became of it."""
+        run = attempt.run
+        if not lane.wanted(run):
+            lane.attempts.pop(run, None)
+            return
+        earlier = lane.attempts.get(run, ())
+        lane.attempts[run] = (*earlier, attempt)
+        number = len(earlier) + 1
+        facts = sweep.facts
+        if number < facts.attempts and attempt.outcome in facts.retry_on:
+            pause = self.rules.retry_pause_s * 2 ** min(number - 1, 6)
+            wait = pause if attempt.outcome == "failed" else 0.0
+            lane.retries[run] = Retry(run, now + wait)
+            return
+        lane.recording |= RunSet.of(run)
+        self._out.append(
+            RecordLost(
+                sweep=lane.sweep,
+                epoch=lane.epoch,
+                code=facts.code,
+                attempts=lane.attempts[run],
+                worker=worker,
+            )
+        )
+
+    def _ticked(self, event: Ticked, _now: float) -> None:
+        self._room = event.room
+        for progress in event.progress:
+            worker = self.crew.workers.get(progress.worker)
+            if worker is not None and worker.killed is None and worker.chunks:
+                self._watch(worker, progress)
+
+    def _watch(self, worker: WorkerInHand, progress: Progress) -> None:
+        sweep = self.sweeps[worker.deployment.sweep]
+        limit = sweep.facts.time_s
+        if limit is not None and progress.running_s > limit:
+            self._kill(worker, Kill(KillReason.TIMEOUT, progress.run, progress.attempt))
+        elif progress.running_s > self.rules.steal_after_s:
+            self._free_waiting(sweep, worker, progress.run)
+
+    def _free_waiting(self, sweep: SweepInHand, worker: WorkerInHand, run: int) -> None:
+        """Take back what waits behind a long run, for other workers or other nodes.
+
+        The worker may start one of them in this very moment; then it is done twice, recorded once.
+        """
+        held_here = (self._chunk(sweep, chunk)[1] for chunk in worker.chunks)
+        if not any(held is not None and run in held.left for held in held_here):
+            # It is still in what was withdrawn before; what waits here it has not read yet.
+            return
+        worker.held_up = True
+        freed = False
+        for chunk in list(worker.chunks):
+            lane, held = self._chunk(sweep, chunk)
+            if lane is None or held is None:
+                continue
+            if run in held.left:
+                waiting = held.left - RunSet.span(0, run + 1)
+                held.left -= waiting
+            else:
+                waiting = held.left
+                del lane.chunks[chunk]
+                worker.chunks.remove(chunk)
+            if waiting:
+                freed = True
+                lane.take_back(waiting)
+        if freed:
+            self._out.append(WithdrawChunks(worker.worker))
+
+
+def _overran(sweep: SweepInHand) -> str:
+    return f"killed after {sweep.facts.time_s:g} s (limits.time)"

@@ -1,0 +1,5 @@
+"""`python -m gapless` is `sweep`."""
+
+from gapless.cli import main
+
+main()
