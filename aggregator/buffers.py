@@ -49,6 +49,7 @@ class SweepBuffer:
     size_bytes: int = 0
     flush: OpenFlush | None = None
     reading: bool = False
+    questioned: frozenset[Lease] = frozenset()
     coverage_due_at: float = 0.0
     adopting: bool = False
     adopt_due_at: float = 0.0
@@ -148,8 +149,16 @@ class SweepBuffer:
         if len(self._stored) > _MOST_REMEMBERED:
             self._stored.popitem(last=False)
 
+    def begin_reading(self) -> None:
+        """Note that the sweep is read from now on: the answer judges what is puzzling now."""
+        self.reading = True
+        self.questioned = frozenset(each.lease for each in self.puzzling)
+
     def learn(self, runs: RunSet, missing: Mapping[int, RunSet], now: float) -> list[Buffered]:
-        """Take over what was read; give the deliveries that name runs the sweep does not have."""
+        """Take over what was read; give the deliveries that name runs the sweep does not have.
+
+        A delivery that came while it was read stays puzzling: its runs may have been added since.
+        """
         self.runs = runs
         self.missing = dict(missing)
         self.awaited = dict(missing)
@@ -161,8 +170,10 @@ class SweepBuffer:
         for each in puzzling:
             if each.delivery.runs.issubset(runs):
                 self._wait(each, now)
-            else:
+            elif each.lease in self.questioned:
                 strange.append(each)
+            else:
+                self.puzzling.append(each)
         return strange
 
 

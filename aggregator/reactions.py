@@ -269,7 +269,10 @@ class Reactions:
         often_s = self._policy.poll_s if self._policy.until_complete else self._policy.coverage_s
         sweep.coverage_due_at = now + often_s
         commands: list[Command] = []
-        for each in sweep.learn(event.runs, event.missing, now):
+        strange_ones = sweep.learn(event.runs, event.missing, now)
+        if sweep.puzzling:
+            sweep.coverage_due_at = now
+        for each in strange_ones:
             strange = each.delivery.runs - event.runs
             reason = (
                 f"delivery {each.delivery.delivery} names {strange!r}, "

@@ -151,7 +151,7 @@ class AggregatorState(Reactions):
                 commands.append(AdoptOrphans(sweep_id=sweep.sweep_id, older_than_s=older_than_s))
             wanted = not self._stopping or bool(sweep.puzzling)
             if sweep.coverage_due_at <= now and not sweep.reading and wanted:
-                sweep.reading = True
+                sweep.begin_reading()
                 commands.append(ReadCoverage(sweep_id=sweep.sweep_id))
         return commands
 

@@ -7,6 +7,7 @@ an answer too: the state machine keeps the work and asks again later.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,10 +34,12 @@ from compute_node.events import (
     MessageSetAside,
     PreparationFailed,
     ReceiveEnded,
+    SweepFacts,
     SweepPrepared,
 )
 from compute_node.outbox import Outbox
 from compute_node.sweep_files import prepare_sweep
+from compute_node.watches import facts_of
 from gapless.declaration.messages import Claim, encode_delivery
 from gapless.errors import GaplessError
 from gapless.patience import patiently
@@ -47,7 +50,7 @@ from gapless.storage.quarantine import keep_message
 from gapless.storage.sweeps import SweepStore
 from queueing.errors import QueueError, QueueUnavailable
 from queueing.leases import LeaseKeeper
-from queueing.port import MAX_MESSAGE_BYTES, Answer, AnswerStatus, Entry, Queues
+from queueing.port import MAX_MESSAGE_BYTES, Answer, AnswerStatus, Entry, Lease, Queues
 
 __all__ = ["Errands"]
 
@@ -76,7 +79,11 @@ class Errands:
         self._wait_s = wait_s
 
     def receive(self, command: ReceiveJobs, rest: Callable[[float], object]) -> Event:
-        """Receive jobs; `rest(seconds)` waits when the queue itself did not."""
+        """Receive jobs; `rest(seconds)` waits when the queue itself did not.
+
+        What is wanted of their sweeps is read after them: what a person changed before a job was
+        sent is known before the job is begun.
+        """
         begun = time.monotonic()
         try:
             messages = _patiently(
@@ -90,7 +97,20 @@ class Errands:
             self._keeper.hold(message.lease)
         if not messages:
             rest(max(0.0, self._wait_s - (time.monotonic() - begun)))
-        return ReceiveEnded(tuple(messages))
+        read = [self._facts(sweep) for sweep in {_sweep_of(message.lease) for message in messages}]
+        return ReceiveEnded(
+            tuple(messages),
+            sweeps=tuple(each for each in read if isinstance(each, SweepFacts)),
+            unread=frozenset(each for each in read if isinstance(each, str)),
+        )
+
+    def _facts(self, sweep: str) -> SweepFacts | str:
+        """Read what is wanted of a sweep now; its name when that cannot be told."""
+        try:
+            return facts_of(sweep, _patiently(lambda: self._store.control(sweep)))
+        except (GaplessError, OSError) as error:
+            _log.warning("jobs of sweep %s wait, its home cannot be read: %s", sweep, error)
+            return sweep
 
     def prepare(self, command: PrepareSweep) -> Event:
         """Bring a sweep to this machine."""
@@ -193,12 +213,17 @@ class Errands:
         return MessageSetAside(command.lease, "" if answer.ok else answer.reason)
 
 
+_log = logging.getLogger("gapless.node")
 _Done = TypeVar("_Done")
 _UNANSWERED = Answer(AnswerStatus.FAILED, "the queue did not answer for it")
 
 
 def _only(answers: Sequence[Answer]) -> Answer:
     return answers[0] if answers else _UNANSWERED
+
+
+def _sweep_of(lease: Lease) -> str:
+    return lease.queue.removesuffix("-jobs")
 
 
 def _patiently(verb: Callable[[], _Done]) -> _Done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from compute_node.attempts import Attempt
@@ -52,9 +53,14 @@ class SweepState(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepFacts:
-    """What a sweep's control record says now; `code` is the bundle's sha256, "" for none."""
+    """What a sweep's control record of this `version` says.
+
+    `code` is the bundle's sha256, "" for none. What an older version says is old news: two threads
+    read control records, so it may come later.
+    """
 
     sweep: str
+    version: int = 0
     state: SweepState = SweepState.RUNNING
     priority: int = 0
     code: str = ""
@@ -63,13 +69,18 @@ class SweepFacts:
     attempts: int = 3
     retry_on: tuple[str, ...] = ("lost", "timeout")
     run_time_s: float | None = None
+    max_failures: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ControlsRead:
-    """The sweeps this node serves, as their control records stand now."""
+    """The sweeps this node serves, as their control records stood when they were read.
+
+    The read began at `read_at` (the monotonic clock of `now`; by default it is as good as new).
+    """
 
     sweeps: tuple[SweepFacts, ...]
+    read_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +103,16 @@ class PreparationFailed:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveEnded:
-    """The receive that was asked for came back; `problem` is "" or why it failed."""
+    """The receive that was asked for came back; `problem` is "" or why it failed.
+
+    `sweeps` are the sweeps of the messages as their control records stood after the receive;
+    `unread` are those whose record could not be read then.
+    """
 
     messages: tuple[Message, ...] = ()
     problem: str = ""
+    sweeps: tuple[SweepFacts, ...] = ()
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

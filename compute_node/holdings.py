@@ -16,6 +16,7 @@ from compute_node.commands import (
 )
 from compute_node.crew import Crew, Kill, KillReason, WorkerInHand, WorkerStatus
 from compute_node.deliveries import Deliveries
+from compute_node.events import SweepFacts, SweepState
 from compute_node.jobs_in_hand import ChunkInHand, JobInHand, Lane
 from compute_node.rules import NodeRules
 from compute_node.sweeps_in_hand import SweepInHand
@@ -90,6 +91,21 @@ class Holdings:
         for worker in self.crew.workers.values():
             if worker.killed is None:
                 self._kill(worker, Kill(KillReason.STOP))
+
+    def _learn(self, facts: SweepFacts) -> None:
+        """Take in what is wanted of a sweep, unless something newer is known."""
+        known = self.sweeps.get(facts.sweep)
+        if known is None:
+            self.sweeps[facts.sweep] = known = SweepInHand(facts)
+        elif facts.version < known.facts.version:
+            return
+        elif known.facts != facts:
+            left = known.facts.state is SweepState.RUNNING
+            known.facts = facts
+            if facts.state is SweepState.PAUSED and left:
+                self._withdraw(facts.sweep)
+        if facts.state is SweepState.CANCELLED:
+            self._drop_sweep(known)
 
     def _drop_sweep(self, sweep: SweepInHand) -> None:
         for worker in self.crew.serving(sweep.facts.sweep):

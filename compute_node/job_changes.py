@@ -78,7 +78,7 @@ def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
         return _replace(job, [_remainder(job, job.remaining)], priority=priority, delay_s=delay)
     if job.intent is Intent.GIVE_BACK:
         return _replace(job, [_remainder(job, job.remaining)], priority=priority)
-    if job.intent is Intent.LOOK_UP:
+    if job.intent in (Intent.LOOK_UP, Intent.WAIT):
         return None
     pieces = _split(job, rules=rules, sweep=sweep, new_id=new_id, workers=workers)
     if pieces:

@@ -40,14 +40,36 @@ class JobReactions(Holdings):
         else:
             self._receive_tries = 0
             self._found_nothing = not event.messages
+        for facts in event.sweeps:
+            self._learn(facts)
+            self._begin_waiting(facts.sweep, known_at=now)
         looked_up = {
             held.job.sweep
             for message in event.messages
-            if (held := self._take_in(message, now)) and held.intent is Intent.LOOK_UP
+            if (held := self._take_in(message, now, unread=event.unread))
+            and held.intent is Intent.LOOK_UP
         }
         self._out.extend(ReadCoverage(sweep) for sweep in sorted(looked_up))
 
-    def _take_in(self, message: Message, now: float) -> JobInHand | None:
+    def _begin_waiting(self, name: str, *, known_at: float) -> None:
+        """Begin the jobs that waited to know what was wanted of their sweep at `known_at`."""
+        sweep = self.sweeps[name]
+        if sweep.facts.state is not SweepState.RUNNING:
+            return
+        stored = False
+        for lane in sweep.lanes.values():
+            for job in lane.jobs.values():
+                if job.intent is not Intent.WAIT or job.received_at > known_at:
+                    continue
+                lane.begin(job)
+                if job.job.deaths >= self.rules.lost_at_deaths and job.todo:
+                    self._record_doomed(sweep, lane, job)
+                # Work need not wait for this: doing again what is stored costs only time.
+                stored = stored or job.job.deaths > 0
+        if stored:
+            self._out.append(ReadCoverage(name))
+
+    def _take_in(self, message: Message, now: float, *, unread: frozenset[str]) -> JobInHand | None:
         """Take a job in; None when the message is set aside instead."""
         job = self._decoded(message)
         if job is None:
@@ -68,6 +90,9 @@ class JobReactions(Holdings):
             held.remaining = RunSet()
         elif deaths >= self.rules.halve_at_deaths and len(job.runs) > 1:
             held.intent = Intent.HALVE
+        elif job.sweep in unread:
+            # It may ask for newer code, or be of a sweep that is cancelled meanwhile.
+            held.intent = Intent.WAIT
         elif 0 < deaths < self.rules.lost_at_deaths:
             # Whoever had it may have delivered: what is stored need not be done again.
             held.intent = Intent.LOOK_UP

@@ -27,10 +27,15 @@ __all__ = ["ChunkInHand", "Intent", "JobInHand", "Lane", "Retry"]
 
 
 class Intent(enum.Enum):
-    """What the node wants with a job. LOOK_UP: work, once it is known what of it is stored."""
+    """What the node wants with a job.
+
+    LOOK_UP: work, once it is known what of it is stored. WAIT: work, once it is known what is
+    wanted of its sweep since the job came.
+    """
 
     WORK = "work"
     LOOK_UP = "look up"
+    WAIT = "wait"
     HALVE = "halve"
     GIVE_BACK = "give back"
 
@@ -118,13 +123,13 @@ class Lane:
 
     def add(self, job: JobInHand) -> None:
         """Take a job in; runs that an earlier job brought are not done twice."""
-        job.greatest = job.remaining.greatest
+        job.greatest = job.job.runs.greatest
         if job.intent is Intent.WORK:
             job.todo = job.remaining - self.taken()
         self.jobs[job.key] = job
 
     def begin(self, job: JobInHand) -> None:
-        """Work on a job that was looked up."""
+        """Work on a job that was looked up, or waited."""
         job.intent = Intent.WORK
         job.todo = job.remaining - self.taken()
 

@@ -36,6 +36,7 @@ from compute_node.events import (
     SweepsCompleted,
     SweepState,
 )
+from compute_node.failure_watch import FailureWatch
 from compute_node.settings import NodeSettings
 from compute_node.watches import CompletenessWatch, CoverageWatch, read_controls
 from gapless.errors import GaplessError
@@ -64,6 +65,7 @@ class Parts:
         self._ended = threading.Event()
         self.idle = True
         self.report = b""
+        self._limited: tuple[str, ...] = ()
         self._threads: dict[str, threading.Thread] = {}
         self._receives: queue.SimpleQueue[ReceiveJobs] = queue.SimpleQueue()
         self._deliveries: queue.SimpleQueue[SendDelivery | StoreClaim] = queue.SimpleQueue()
@@ -82,6 +84,7 @@ class Parts:
         self.start_part("preparer", self._prepare_sweeps)
         self.start_part("coverage reader", self._read_coverage)
         self.start_part("control watch", self._watch_controls)
+        self.start_part("failure watch", self._watch_failures)
         if self._settings.until_complete:
             self.start_part("completeness watch", self._watch_completeness)
         self.start_part("reporter", self._report_often)
@@ -196,14 +199,37 @@ class Parts:
         told = False
         while not self._ended.is_set():
             try:
-                facts = read_controls(self._store, self._served)
-                self._post(ControlsRead(facts))
+                self._read_controls()
                 told = False
             except (GaplessError, OSError) as error:
                 if not told:
                     _log.warning("the home cannot be read for now: %s", error)
                 told = True
             self._ended.wait(self._settings.control_s)
+
+    def _read_controls(self) -> None:
+        read_at = time.monotonic()
+        facts = read_controls(self._store, self._served)
+        self._limited = tuple(
+            each.sweep
+            for each in facts
+            if each.max_failures is not None and each.state is SweepState.RUNNING
+        )
+        self._post(ControlsRead(facts, read_at))
+
+    def _watch_failures(self) -> None:
+        settings = self._settings
+        watch = FailureWatch(self._store, settings.blobs, settings.clock)
+        while not self._ended.wait(settings.failures_s):
+            for sweep in self._limited:
+                try:
+                    paused = watch.look(sweep)
+                    if paused:
+                        _log.warning("%s", paused)
+                        # Not only when the control watch comes round: nodes shall begin no more.
+                        self._read_controls()
+                except (GaplessError, OSError) as error:
+                    _log.debug("failures of %s cannot be counted for now: %s", sweep, error)
 
     def _watch_completeness(self) -> None:
         watch = CompletenessWatch(self._store, self._settings.blobs)

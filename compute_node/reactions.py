@@ -86,20 +86,12 @@ class Reactions(JobReactions, WorkerReactions):
     def _controls_read(self, event: ControlsRead, _now: float) -> None:
         listed = {facts.sweep for facts in event.sweeps}
         for facts in event.sweeps:
-            known = self.sweeps.get(facts.sweep)
-            if known is None:
-                self.sweeps[facts.sweep] = SweepInHand(facts)
-            elif known.facts != facts:
-                left = known.facts.state is SweepState.RUNNING
-                known.facts = facts
-                if facts.state is SweepState.PAUSED and left:
-                    self._withdraw(facts.sweep)
-        for name, sweep in list(self.sweeps.items()):
+            self._learn(facts)
+            self._begin_waiting(facts.sweep, known_at=event.read_at)
+        for name, sweep in self.sweeps.items():
             if name not in listed and sweep.facts.state is SweepState.RUNNING:
                 sweep.facts = _paused(sweep)
                 self._withdraw(name)
-            if sweep.facts.state is SweepState.CANCELLED:
-                self._drop_sweep(sweep)
 
     def _sweep_prepared(self, event: SweepPrepared, _now: float) -> None:
         sweep = self.sweeps[event.sweep]
@@ -108,7 +100,10 @@ class Reactions(JobReactions, WorkerReactions):
         sweep.total = event.total
         sweep.prepared_code = event.code
         for job in self._jobs(sweep):
-            if job.greatest >= event.total and not job.changing:
+            # A job that came while the files were fetched may be of runs added since: the sweep is
+            # then fetched again before it is judged.
+            beyond = job.greatest >= event.total and job.key in sweep.doubted
+            if beyond and not job.changing:
                 self._out.append(
                     PutQuarantine(
                         job.lease,
@@ -167,4 +162,5 @@ class Reactions(JobReactions, WorkerReactions):
 
 
 def _paused(sweep: SweepInHand) -> SweepFacts:
-    return dataclasses.replace(sweep.facts, state=SweepState.PAUSED)
+    # It is not in the home now; should it come back, its versions may begin anew.
+    return dataclasses.replace(sweep.facts, state=SweepState.PAUSED, version=-1)

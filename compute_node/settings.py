@@ -37,6 +37,7 @@ class NodeSettings:
     control_s: float = 5.0
     report_s: float = 30.0
     completeness_s: float = 2.0
+    failures_s: float = 2.0
     linger_s: float = 1.0
     decrement_after_s: float = 60.0
     decrement_every_s: float = 60.0

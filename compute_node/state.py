@@ -12,7 +12,8 @@ What must hold, whatever the order of events (invariant I2): a run leaves a job 
 acknowledged delivery, or by an acknowledged replace that names it, or because its sweep is
 cancelled or complete, or because a look at the home that began after the job came found its final
 result. So `JobInHand.remaining` shrinks in `Lane.acknowledge` and `Lane.covered` only, and a job is
-deleted only when nothing of it remains.
+deleted only when nothing of it remains. And no run of a job is begun before it is known what was
+wanted of its sweep (state, code, limits) after the job came.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ class NodeState(Reactions):
             )
             if sweep.total is None or sweep.prepared_code != sweep.facts.code or outgrown:
                 sweep.preparing = True
+                sweep.doubted = frozenset(job.key for job in self._jobs(sweep))
                 self._out.append(PrepareSweep(sweep.facts.sweep, sweep.facts.code))
 
     def _staff(self, now: float) -> None:
@@ -229,9 +231,9 @@ class NodeState(Reactions):
         for sweep in self.sweeps.values():
             waiting = sweep.available()
             for job in self._jobs(sweep):
-                looked_up = job.intent is Intent.LOOK_UP
-                unfinished += bool(job.todo) or looked_up
-                waiting += len(job.remaining) if looked_up else 0
+                not_begun = job.intent in (Intent.LOOK_UP, Intent.WAIT)
+                unfinished += bool(job.todo) or not_begun
+                waiting += len(job.remaining) if not_begun else 0
                 if job.todo and job.greatest >= (sweep.total or 0):
                     return 0
             took = sweep.pace.seconds(waiting)

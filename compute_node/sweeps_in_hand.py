@@ -17,6 +17,7 @@ class SweepInHand:
     """A sweep this node serves, or has served.
 
     `total` is None until its files are on this machine; `prepared_code` is the bundle they are of.
+    `doubted`: the jobs that were here when its files were last asked for, which the answer judges.
     `unfit_until`: this node cannot do its runs before that moment (`unfit_text` says why).
     """
 
@@ -26,6 +27,7 @@ class SweepInHand:
     total: int | None = None
     prepared_code: str = ""
     preparing: bool = False
+    doubted: frozenset[int] = frozenset()
     prepare_at: float = 0.0
     prepare_tries: int = 0
     unfit_until: float = 0.0

@@ -25,6 +25,7 @@ def facts_of(sweep: str, control: Control) -> SweepFacts:
     limits = control.limits
     return SweepFacts(
         sweep=sweep,
+        version=control.version,
         state=SweepState(control.state.value),
         priority=control.priority,
         code=control.code or "",
@@ -33,6 +34,7 @@ def facts_of(sweep: str, control: Control) -> SweepFacts:
         attempts=limits.attempts,
         retry_on=tuple(limits.retry_on),
         run_time_s=control.run_time_s,
+        max_failures=limits.max_failures,
     )
 
 

@@ -5,7 +5,7 @@ Nodes and aggregators read it now and then, so a wish is never lost with a queue
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gapless.cli.options import HomeOption, OneSweepArgument, StateOption
 from gapless.cli.output import print_line, print_note
@@ -34,6 +34,7 @@ def pause(sweep: OneSweepArgument, home: HomeOption = None, state: StateOption =
 
 def resume(sweep: OneSweepArgument, home: HomeOption = None, state: StateOption = None) -> None:
     """Let a paused or cancelled sweep go on. Safe to repeat."""
+    from compute_node.failure_watch import failures_so_far  # noqa: PLC0415
     from gapless.declaration.control import ControlState  # noqa: PLC0415
     from gapless.wiring import clock  # noqa: PLC0415
 
@@ -42,7 +43,11 @@ def resume(sweep: OneSweepArgument, home: HomeOption = None, state: StateOption 
     if before is ControlState.RUNNING:
         print_line(f"{sweep_id} is not paused")
         return
-    opened.store.set_control(sweep_id, state=ControlState.RUNNING, at_s=clock())
+    changes: dict[str, Any] = {}
+    if opened.store.why_paused(sweep_id):
+        # More failures were stored after it paused itself; what is known now is accepted.
+        changes["paused_itself"] = failures_so_far(opened.store, opened.blobs, sweep_id)
+    opened.store.set_control(sweep_id, state=ControlState.RUNNING, at_s=clock(), **changes)
     print_line(f"{sweep_id} goes on")
     if before is ControlState.CANCELLED:
         print_note(

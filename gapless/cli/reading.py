@@ -205,6 +205,9 @@ def _print_status(found: list[SweepStatus]) -> None:
         for place, each in enumerate(found)
     ]
     print_table(["sweep", "state", *shown], rows, right=frozenset(shown))
+    for each in found:
+        if each.paused_itself:
+            print_line(f"{each.sweep_id} paused itself: {each.paused_itself}")
     if any(each.quarantined for each in found):
         print_line("bad: unreadable messages, kept in quarantine")
 
@@ -224,6 +227,7 @@ def _document(each: SweepStatus) -> dict[str, Any]:
     return {
         "sweep": each.sweep_id,
         "state": each.state,
+        "paused_itself": each.paused_itself,
         "complete": each.complete,
         "total": each.total,
         "stored": each.stored,

@@ -12,7 +12,7 @@ from gapless.declaration.formats import decode_record, encode_record
 from gapless.declaration.limits import Limits
 from gapless.declaration.runset import RunSet
 
-__all__ = ["Asked", "Control", "ControlState"]
+__all__ = ["Asked", "Control", "ControlState", "SelfPause"]
 
 _CONTROL_MAJOR = 1
 _ASKED_MAJOR = 1
@@ -34,11 +34,22 @@ _NEXT = {
 """A cancelled sweep may be resumed: its queues are gone, so reconcile then finds its gaps."""
 
 
+class SelfPause(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sweep that paused itself, and was resumed, is not to pause itself for again.
+
+    `failures` runs had ended not `ok` then, when `epoch` was the highest one asked for.
+    """
+
+    failures: int
+    epoch: int
+
+
 class Control(msgspec.Struct, frozen=True, kw_only=True):
     """One version of what is wanted; the highest version counts.
 
     `run_time_s` is a hint for the size of jobs; `code` is the sha256 of the bundle (None: the
     target needs none); `at_s` is when it was asked (Unix seconds, 0: not told), `why` for people.
+    `paused_itself` tells of the last time it did, and stays in later versions.
     """
 
     version: int = 0
@@ -49,6 +60,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     at_s: float = 0.0
     why: str = ""
+    paused_itself: SelfPause | msgspec.UnsetType = msgspec.UNSET
 
     def changed(self, **changes: Any) -> Control:
         """Give the next version; DeclarationError when its state cannot follow this one."""

@@ -43,7 +43,7 @@ _LEAVE_S = 20.0
 
 
 class SweepHalted(GaplessError):
-    """The sweep was cancelled while it ran."""
+    """The sweep was cancelled while it ran, or paused itself."""
 
 
 class SweepUnfit(GaplessError):
@@ -89,8 +89,8 @@ def run_here(
 ) -> RunSummary:
     """Run a prepared sweep until it is complete or a person stops it (SIGINT, SIGTERM).
 
-    ProgramFailed when node or aggregator end again and again, SweepHalted when it is cancelled,
-    SweepUnfit when this machine cannot do its runs.
+    ProgramFailed when node or aggregator end again and again, SweepHalted when it is cancelled
+    or paused itself, SweepUnfit when this machine cannot do its runs.
     Safe to repeat and to do twice at once.
     """
     started_s = time.monotonic()
@@ -112,14 +112,14 @@ def run_here(
                 # What was lost while nobody watched, such as the queue of a sweep taken up again.
                 watch.mend()
         halted = _until_complete(pair, watch, stop)
-        if stop.count and not watch.complete:
+        if (stop.count or watch.paused_itself) and not watch.complete:
             _leave_in_order(pair, watch, stop, settings.grace_s)
         else:
             pair.ask_to_leave()
             watch.settle()
             pair.wait(_LEAVE_S)
         watcher.close()
-        if halted:
+        if halted and not (watch.paused_itself and watch.complete):
             raise SweepHalted(halted)
     elapsed_s = time.monotonic() - started_s
     summary = watch.summary(elapsed_s=elapsed_s, restarts=pair.restarts)
@@ -158,6 +158,8 @@ def _until_complete(pair: _Pair, watch: _Watch, stop: StopSignals) -> str:
         watch.look_at_state_now_and_then()
         if watch.cancelled:
             return f"sweep {watch.sweep_id} was cancelled; what was stored before stays"
+        if watch.paused_itself:
+            return watch.what_to_do()
         watch.mend_if_stalled()
         early = time.monotonic() - started_s < _FIRST_LOOKS_S
         stop.wait(_FIRST_LOOKS_EVERY_S if early else _LOOK_EVERY_S)
@@ -242,7 +244,7 @@ class _Pair:
     def why_unfit(self) -> str:
         """Say why the node cannot do the sweep's runs, in its own words."""
         told = told_unfit(self._home.blobs, self._node_id)
-        return told.get(self._sweep_id) or self.node.report()
+        return told.get(self._sweep_id, "").strip() or self.node.report()
 
     def ask_to_leave(self) -> None:
         self.node.ask_to_leave()
@@ -294,6 +296,7 @@ class _Watch:
         self._stall = _Stall()
         self._state = ControlState.RUNNING
         self._next_state_s = 0.0
+        self.paused_itself = ""
         self.complete = False
 
     @property
@@ -348,14 +351,27 @@ class _Watch:
         self._next_state_s = time.monotonic() + _STATE_EVERY_S
         try:
             state = self._home.store.control(self.sweep_id).state
+            self.paused_itself = (
+                self._home.store.why_paused(self.sweep_id) if state is ControlState.PAUSED else ""
+            )
         except StorageUnavailable as error:
             self._tell_once(str(error))
             return
-        if state is not self._state and state is ControlState.PAUSED:
+        if state is not self._state and state is ControlState.PAUSED and not self.paused_itself:
             self.watcher.note(
                 f"{self.sweep_id} is paused: `sweep resume {self.sweep_id}` lets it go on"
             )
         self._state = state
+
+    def what_to_do(self) -> str:
+        """Say why the sweep paused itself and how it goes on."""
+        sweep = self.sweep_id
+        return (
+            f"{sweep} paused itself: {self.paused_itself}; mend the code and store it "
+            "(`sweep submit FILE --code new`), ask for these runs anew "
+            f"(`sweep resubmit {sweep} --outcome failed`), let it go on "
+            f"(`sweep resume {sweep}`), then give this command again"
+        )
 
     def mend_if_stalled(self) -> None:
         """Reconcile when nothing was stored for a while; every time later than before."""

@@ -29,11 +29,13 @@ class NodeHeard:
 class SweepStatus:
     """One sweep. `left` runs lack a result; `in_flight` of them are in jobs or deliveries.
 
+    `paused_itself` says why it did, "" when it did not.
     `in_flight`, `jobs` and `deliveries` are None when the queue cannot be read from here.
     """
 
     sweep_id: str
     state: str
+    paused_itself: str
     total: int
     outcomes: dict[str, int]
     left: int
@@ -71,6 +73,7 @@ def status_of(home: Home, sweep_id: str) -> SweepStatus:
     return SweepStatus(
         sweep_id=sweep_id,
         state=home.store.control(sweep_id).state.value,
+        paused_itself=home.store.why_paused(sweep_id),
         total=len(declared),
         outcomes={each.label: count for each, count in counts(declared, asked, coverage).items()},
         left=sum(len(runs) for runs in lacking.values()),

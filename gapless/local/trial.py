@@ -71,7 +71,7 @@ def try_runs(prepared: Prepared, count: int) -> Trial:
             with _quiet():
                 status = run_node(settings)
             if status == UNFIT:
-                why = told_unfit(home.blobs, settings.node_id).get(prepared.frozen.id, "")
+                why = told_unfit(home.blobs, settings.node_id).get(prepared.frozen.id, "").strip()
                 return Trial(runs=(), failures=(), mean_s=0.0, unfit=why or "no run was started")
             blocks = _delivered(home, queues, prepared.frozen.id)
         finally:

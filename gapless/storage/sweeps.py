@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gapless.declaration.control import Asked, Control
+from gapless.declaration.control import Asked, Control, ControlState
 from gapless.declaration.errors import DamagedMessage, DeclarationError, NewerFormat
 from gapless.declaration.runs import Runs, Segment
 from gapless.declaration.sweep import Declaration, FrozenSweep
@@ -157,6 +157,17 @@ class SweepStore:
                 raise self._no_such(sweep_id)
             raise StorageError(f"sweep {sweep_id} has no control record: its home is damaged")
         return self._read(layout.control(sweep_id, numbers[-1]), Control.decode)
+
+    def why_paused(self, sweep_id: str) -> str:
+        """Say why a sweep paused itself; "" when a person paused it, or it is not paused."""
+        why, numbers = "", self._numbers(layout.control_prefix(sweep_id))
+        for number in reversed(numbers):
+            # Changed while it was paused: the first of the paused versions is the pause.
+            record = self._read(layout.control(sweep_id, number), Control.decode)
+            if record.state is not ControlState.PAUSED:
+                break
+            why = record.why
+        return why
 
     def set_control(self, sweep_id: str, **changes: Any) -> Control:
         """Change what is wanted; again on top of the newest version when another came first."""

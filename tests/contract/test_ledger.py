@@ -17,7 +17,7 @@ SWEEP = "walk-01234567"
 @pytest.fixture(params=["folder", "address", "memory"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     location = {
-        "folder": tmp_path / "new" / "home",
+        "folder": tmp_path / "home",
         "address": f"sqlite:///{tmp_path}/what? 100%/ledger.db",
         "memory": "sqlite://",
     }[request.param]

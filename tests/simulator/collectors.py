@@ -37,8 +37,7 @@ from aggregator.state import AggregatorState
 from aggregator.store import DeliveryStore, Origins
 from gapless.storage.sweeps import SweepStore
 from queueing.errors import QueueUnavailable
-from queueing.leases import Renewals
-from tests.simulator.ports import FaultyBlobs, FaultyQueues
+from tests.simulator.ports import AgedRenewals, FaultyBlobs, FaultyQueues
 from tests.simulator.world import Actor, Crash, Lane, World
 
 __all__ = ["SimAggregator"]
@@ -51,9 +50,10 @@ _CRASH = 0.0005
 class SimAggregator(Actor):
     """Starts at once, and again some time after each death."""
 
-    def __init__(self, world: World, name: str, *, lease_s: float) -> None:
+    def __init__(self, world: World, name: str, *, lease_s: float, aged_s: float) -> None:
         super().__init__(world, name)
         self.lease_s = lease_s
+        self.aged_s = aged_s
         self.queues: FaultyQueues
         self.blobs: FaultyBlobs
 
@@ -71,11 +71,12 @@ class SimAggregator(Actor):
         self.home = home
         self.own = OwnCoverage(self.blobs, self.name, world.clock)
         self.store = DeliveryStore(self.blobs, home, Origins(self.name, world.clock), self.own)
-        self.renewals = Renewals(
+        self.renewals = AgedRenewals(
             self.queues,
             lease_s=self.lease_s,
             on_lost=lambda lease: self.tell(LeaseLost(lease)),
             monotonic=world.clock,
+            aged_s=self.aged_s,
         )
         self._tick_at = float("inf")
         self.tell(Ticked())

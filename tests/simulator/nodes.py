@@ -1,20 +1,12 @@
-"""A node of the world: the real state machine, errands and outbox; its workers are made up.
-
-A worker does the runs of its chunks one after the other, each taking virtual time and ending as the
-plan says: well, with an exception, by the death of its process, or never.
-"""
+"""A node of the world: the real state machine, errands and outbox; its workers are made up."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
-from compute_node.attempts import Attempt
 from compute_node.commands import (
     AssignChunk,
-    Chunk,
     Command,
     DeleteJob,
     Exit,
@@ -22,6 +14,7 @@ from compute_node.commands import (
     KillWorker,
     PrepareSweep,
     PutQuarantine,
+    ReadCoverage,
     ReceiveJobs,
     RecordLost,
     ReleaseJob,
@@ -35,38 +28,32 @@ from compute_node.commands import (
 )
 from compute_node.errands import Errands
 from compute_node.events import (
-    BlockMade,
-    ChunkEnded,
     ControlsRead,
+    CoverageRead,
     DrainAsked,
     Event,
+    LeaseExpiring,
     LeaseLost,
     PreparationFailed,
-    Progress,
     SweepPrepared,
     SweepsCompleted,
     SweepState,
     Ticked,
-    WorkerDied,
     WorkerReady,
 )
-from compute_node.lost_runs import attempt_record, lost_block
+from compute_node.lost_runs import lost_block
 from compute_node.outbox import Outbox
 from compute_node.output import Output
 from compute_node.rules import NodeRules
 from compute_node.state import NodeState
-from compute_node.watches import CompletenessWatch, read_controls
-from gapless.declaration.messages import text_digest
-from gapless.declaration.runset import RunSet
+from compute_node.watches import CompletenessWatch, CoverageWatch, read_controls
 from gapless.errors import GaplessError
-from gapless.results.block import ErrorRecord, encode_block
-from gapless.results.block_builder import BlockBuilder
-from gapless.results.outcome import Outcome
 from gapless.storage.sweeps import SweepStore
-from queueing.leases import Renewals
-from tests.simulator.plan import Ending, Plan, value_of
-from tests.simulator.ports import FaultyBlobs, FaultyQueues
-from tests.simulator.world import Actor, Crash, Lane, World
+from queueing.port import MAX_LEASE_S, Lease
+from tests.simulator.plan import Plan
+from tests.simulator.ports import AgedRenewals, FaultyBlobs, FaultyQueues
+from tests.simulator.workers import Worker, Workers
+from tests.simulator.world import Crash, Lane, Violation, World
 
 __all__ = ["SimNode"]
 
@@ -74,34 +61,16 @@ _CRASH = 0.0005
 _TICK_S = 1.0
 _CONTROL_S = 5.0
 _COMPLETENESS_S = 7.0
+_LANES = ("receive", "send", "send2", "change", "prepare", "control", "watch", "renew", "look")
 _NOWHERE = Path("/nonexistent/never-written")
 
 
-class _Worker:
-    """A worker process: chunks to do, the run it is in, results not yet reported."""
-
-    def __init__(self, sweep: str, code: str) -> None:
-        self.sweep = sweep
-        self.code = code
-        self.chunks: list[Chunk] = []
-        self.left: list[int] = []
-        self.run: int | None = None
-        self.attempt = 1
-        self.started_at = 0.0
-        self.turn = 0
-        self.withdrawn = False
-        self.builder: BlockBuilder | None = None
-        self.done: list[int] = []
-        self.retries: list[Attempt] = []
-
-
-class SimNode(Actor):
+class SimNode(Workers):
     """Starts at once, and again some time after each death."""
 
     def __init__(self, world: World, name: str, *, lease_s: float, plan: Plan) -> None:
-        super().__init__(world, name)
+        super().__init__(world, name, plan)
         self.lease_s = lease_s
-        self.plan = plan
         self.queues: FaultyQueues
         self.blobs: FaultyBlobs
 
@@ -110,10 +79,8 @@ class SimNode(Actor):
         world = self.world
         world.log(f"{self.name} starts")
         self.main = self.inbox = Lane(self)
-        names = ("receive", "send", "send2", "change", "prepare", "control", "watch", "renew")
-        self.lanes = {name: Lane(self) for name in names}
-        self.workers: dict[int, _Worker] = {}
-        self.seeds: dict[str, list[int]] = {}
+        self.lanes = {name: Lane(self) for name in _LANES}
+        self.workers, self.seeds = {}, {}
         rules = NodeRules(
             node=self.name,
             id_prefix=f"{self.name}-{world.new_id()}",
@@ -129,11 +96,13 @@ class SimNode(Actor):
         )
         self.state = NodeState(rules)
         self.outbox = Outbox(_NOWHERE)
-        self.renewals = Renewals(
+        self.renewals = AgedRenewals(
             self.queues,
             lease_s=self.lease_s,
-            on_lost=lambda lease: self.tell(LeaseLost(lease)),
+            on_lost=self.lost,
+            on_expiring=self.expiring,
             monotonic=world.clock,
+            aged_s=self.plan.aged_s,
         )
         self.errands = Errands(
             blobs=self.blobs,
@@ -145,6 +114,7 @@ class SimNode(Actor):
             wait_s=0.0,
         )
         self.files = SweepStore(self.blobs)
+        self.coverage = CoverageWatch(self.blobs)
         self.completeness = CompletenessWatch(self.files, self.blobs)
         self.lanes["renew"].at(0.001, self._renew)
         self.lanes["control"].at(0.001, self._read_controls)
@@ -181,6 +151,8 @@ class SimNode(Actor):
             case SendDelivery() | StoreClaim():
                 lane = self.world.random.choice(("send", "send2"))
                 self._do(lane, 0.3, lambda: [self.deliver(command)])
+            case ReadCoverage():
+                self._do("look", 1.0, lambda: [self.look(command)])
             case DeleteJob():
                 self._do("change", self._slow(), lambda: self.errands.delete([command]))
             case ReplaceJob():
@@ -192,17 +164,17 @@ class SimNode(Actor):
             case ForgetBlocks(blocks=blocks):
                 self.outbox.forget(blocks)
             case StartWorker(worker=worker, deployment=deployment):
-                self.workers[worker] = _Worker(deployment.sweep, deployment.code)
-                self.main.at(0.2, lambda: self._if_there(worker, WorkerReady(worker)))
+                self.workers[worker] = Worker(deployment.sweep, deployment.code)
+                self.main.at(0.2, lambda: self.if_there(worker, WorkerReady(worker)))
             case AssignChunk(worker=worker, chunk=chunk):
-                self._assign(worker, chunk)
+                self.assign(worker, chunk)
             case WithdrawChunks(worker=worker):
                 if worker in self.workers:
                     self.workers[worker].withdrawn = True
             case RetireWorker(worker=worker):
-                self._end_worker(worker, "exit status 0")
+                self.end_worker(worker, "exit status 0")
             case KillWorker(worker=worker):
-                self._end_worker(worker, "signal 9")
+                self.end_worker(worker, "signal 9")
             case RecordLost():
                 self.tell(lost_block(command, Output(), node=self.name, outbox=self.outbox))
             case Warn():
@@ -215,6 +187,26 @@ class SimNode(Actor):
     def deliver(self, command: SendDelivery | StoreClaim) -> Event:
         """Send a delivery; a planted bug overrides this."""
         return self.errands.deliver(command)
+
+    def look(self, command: ReadCoverage) -> Event:
+        """Look what is stored; a planted bug overrides this."""
+        looked_at = self.world.now
+        try:
+            return CoverageRead(command.sweep, looked_at, self.coverage.look(command.sweep))
+        except GaplessError:
+            return CoverageRead(command.sweep, looked_at)
+
+    def lost(self, lease: Lease) -> None:
+        """Say that a lease was lost; in a world without faults none may be held to its end."""
+        held_s = self.world.now - self.renewals.begun_at[lease]
+        if self.world.healed_for_s > held_s >= MAX_LEASE_S - self.plan.aged_s - self.lease_s:
+            raise Violation(f"{self.name} held a job of {lease.queue} to the end of its lease")
+        self.tell(LeaseLost(lease))
+
+    def expiring(self, lease: Lease) -> None:
+        """Say that a lease cannot be renewed much longer; a planted bug overrides this."""
+        self.world.log(f"{self.name}: a lease nears its end")
+        self.tell(LeaseExpiring(lease))
 
     def _slow(self) -> float:
         """Give how long a change of a job may take; now and then longer than a lease."""
@@ -239,14 +231,8 @@ class SimNode(Actor):
     # What goes on by itself -----------------------------------------------------------------------
 
     def _tick(self) -> None:
-        now = self.world.now
-        progress = tuple(
-            Progress(worker, each.run, each.attempt, now - each.started_at)
-            for worker, each in self.workers.items()
-            if each.run is not None
-        )
         self.main.at(_TICK_S, self._tick)
-        self._handle(Ticked(progress))
+        self._handle(Ticked(self.progress()))
 
     def _renew(self) -> None:
         self.lanes["renew"].at(self.renewals.turn(), self._renew)
@@ -254,7 +240,7 @@ class SimNode(Actor):
     def _read_controls(self) -> None:
         self.lanes["control"].at(_CONTROL_S, self._read_controls)
         try:
-            self.tell(ControlsRead(read_controls(self.files, ())))
+            self.tell(ControlsRead(read_controls(self.files, ()), self.world.now))
         except GaplessError:
             self.world.log(f"{self.name} cannot read the home")
 
@@ -272,126 +258,3 @@ class SimNode(Actor):
         complete = tuple((sweep, *at) for sweep, at in found.items() if at is not None)
         if complete:
             self.tell(SweepsCompleted(complete))
-
-    # Workers --------------------------------------------------------------------------------------
-
-    def _if_there(self, worker: int, event: Event) -> None:
-        if worker in self.workers:
-            self.tell(event)
-
-    def _assign(self, key: int, chunk: Chunk) -> None:
-        worker = self.workers.get(key)
-        if worker is None:
-            return
-        worker.chunks.append(chunk)
-        if len(worker.chunks) == 1:
-            worker.withdrawn = False
-            self._begin_chunk(key, worker)
-
-    def _begin_chunk(self, key: int, worker: _Worker) -> None:
-        chunk = worker.chunks[0]
-        worker.left = list(chunk.runs)
-        worker.builder = BlockBuilder(chunk.epoch, self.name, worker.code)
-        worker.done, worker.retries = [], []
-        self._begin_run(key, worker)
-
-    def _begin_run(self, key: int, worker: _Worker) -> None:
-        chunk = worker.chunks[0]
-        if not worker.left or worker.withdrawn:
-            self._end_chunk(key, worker)
-            return
-        run = worker.left.pop(0)
-        worker.run, worker.started_at = run, self.world.now
-        worker.turn += 1
-        earlier = [each for each in chunk.earlier if each.run == run]
-        worker.attempt = len(earlier) + 1
-        ending = self.plan.ending(chunk.sweep, run, worker.attempt)
-        turn = worker.turn
-
-        def end() -> None:
-            if self.workers.get(key) is worker and worker.turn == turn:
-                self._end_run(key, worker, ending)
-
-        if ending is not Ending.HANGS:
-            self.main.at(self.plan.duration_s(chunk.sweep, run), end)
-
-    def _end_run(self, key: int, worker: _Worker, ending: Ending) -> None:
-        chunk, run = worker.chunks[0], worker.run
-        assert run is not None
-        assert worker.builder is not None
-        if ending is Ending.KILLS:
-            self._end_worker(key, "signal 11")
-            return
-        duration_s = self.world.now - worker.started_at
-        earlier = [each for each in chunk.earlier if each.run == run]
-        attempt = Attempt(
-            run=run,
-            number=worker.attempt,
-            outcome="failed",
-            exit="ValueError",
-            started_s=worker.started_at,
-            duration_s=duration_s,
-        )
-        if ending is Ending.FAILS and chunk.retry_failed and worker.attempt < chunk.attempts:
-            worker.retries.append(attempt)
-        else:
-            ok = ending is Ending.OK
-            records = [*earlier, *(() if ok else (attempt,))]
-            worker.builder.add(
-                run,
-                outcome=Outcome.OK if ok else Outcome.FAILED,
-                complete=ok,
-                attempt=worker.attempt,
-                started_s=worker.started_at,
-                duration_s=duration_s,
-                values={"y": value_of(self.seeds[chunk.sweep][run])} if ok else {},
-                error=None if ok else ErrorRecord(run=run, kind="exception", type="ValueError"),
-                attempts=[attempt_record(each, node=self.name) for each in records],
-            )
-            worker.done.append(run)
-        worker.run = None
-        if len(worker.done) >= self.plan.runs_a_block:
-            self._report_block(key, worker)
-        self._begin_run(key, worker)
-
-    def _report_block(self, key: int, worker: _Worker) -> None:
-        assert worker.builder is not None
-        if not worker.done:
-            return
-        chunk = worker.chunks[0]
-        text = base64.b64encode(encode_block(worker.builder.build()))
-        event = BlockMade(
-            sweep=chunk.sweep,
-            epoch=chunk.epoch,
-            block=self.outbox.add(text),
-            runs=RunSet.from_numbers(worker.done),
-            digest=text_digest(text.decode("ascii")),
-            size_bytes=len(text),
-            worker=key,
-            chunk=chunk.chunk,
-            busy_s=0.5 * len(worker.done),
-        )
-        worker.builder = BlockBuilder(chunk.epoch, self.name, worker.code)
-        worker.done = []
-        self.tell(event)
-
-    def _end_chunk(self, key: int, worker: _Worker) -> None:
-        self._report_block(key, worker)
-        chunk = worker.chunks.pop(0)
-        self.tell(ChunkEnded(key, chunk.chunk, tuple(worker.retries)))
-        if worker.chunks:
-            self._begin_chunk(key, worker)
-
-    def _end_worker(self, key: int, how: str) -> None:
-        worker = self.workers.pop(key, None)
-        if worker is None:
-            return
-        facts: dict[str, Any] = {}
-        if worker.run is not None:
-            facts = {
-                "run": worker.run,
-                "attempt": worker.attempt,
-                "started_s": worker.started_at,
-                "duration_s": self.world.now - worker.started_at,
-            }
-        self.tell(WorkerDied(worker=key, exit=how, **facts))

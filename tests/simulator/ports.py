@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gapless.storage.blobs import Blob
 from gapless.storage.errors import StorageUnavailable
 from gapless.storage.memory import MemoryBlobs
 from queueing.errors import QueueUnavailable
+from queueing.leases import Renewals
 from queueing.memory import MemoryQueues
 from queueing.port import (
     Answer,
@@ -30,7 +31,15 @@ from queueing.port import (
 from tests.simulator.truth import Truth
 from tests.simulator.world import Actor, Crash, World
 
-__all__ = ["FaultRates", "FaultyBlobs", "FaultyQueues", "Spells", "WatchedBlobs", "WatchedQueues"]
+__all__ = [
+    "AgedRenewals",
+    "FaultRates",
+    "FaultyBlobs",
+    "FaultyQueues",
+    "Spells",
+    "WatchedBlobs",
+    "WatchedQueues",
+]
 
 _T = TypeVar("_T")
 _REFUSED = Answer(AnswerStatus.FAILED, "the service had a bad moment")
@@ -59,10 +68,14 @@ class Spells:
 
 
 class WatchedQueues(MemoryQueues):
-    """Queues in memory that tell the truth of every message."""
+    """Queues in memory that tell the truth of every message.
 
-    def __init__(self, world: World, truth: Truth) -> None:
+    Each lease begins `aged_s` old: that much less is left until it cannot be renewed any more.
+    """
+
+    def __init__(self, world: World, truth: Truth, *, aged_s: float = 0.0) -> None:
         super().__init__(clock=world.clock, wait=lambda _: None)
+        self.aged_s = aged_s
         self.truth = truth
         truth.bodies = self.bodies
 
@@ -70,6 +83,11 @@ class WatchedQueues(MemoryQueues):
         for name, queue in self._queues.items():
             for stored in queue.messages.values():
                 yield name, stored.body
+
+    def _lease(self, found: Any, queue: str, stored: Any, until: float) -> Lease:
+        lease = super()._lease(found, queue, stored, until)
+        stored.leased_at -= self.aged_s
+        return lease
 
     def send(self, queue: str, entries: Sequence[Entry]) -> list[Answer]:
         answers = super().send(queue, entries)
@@ -135,6 +153,20 @@ class WatchedBlobs(MemoryBlobs):
         """Destroy a blob, as a fault does."""
         self.truth.blob_lost(key)
         self.delete(key)
+
+
+class AgedRenewals(Renewals):
+    """Takes each lease for one that was received `aged_s` ago, as the queues of the world do."""
+
+    def __init__(self, queues: FaultyQueues, *, aged_s: float, **settings: Any) -> None:
+        super().__init__(queues, **settings)
+        self._aged_s = aged_s
+        self.begun_at: dict[Lease, float] = {}
+
+    def hold(self, lease: Lease, *, received_at: float | None = None) -> None:
+        at = self._monotonic() if received_at is None else received_at
+        self.begun_at[lease] = at
+        super().hold(lease, received_at=at - self._aged_s)
 
 
 class _Faulty:

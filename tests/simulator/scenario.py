@@ -50,7 +50,7 @@ class Scenario:
         self.world = World(seed)
         self.truth = Truth()
         self.spells = Spells()
-        self.queues = WatchedQueues(self.world, self.truth)
+        self.queues = WatchedQueues(self.world, self.truth, aged_s=self.plan.aged_s)
         self.blobs = WatchedBlobs(self.world, self.truth)
         self.read = cast.read
         self.person = cast.person(self.world, self.plan)
@@ -59,7 +59,9 @@ class Scenario:
             for n in range(self.plan.nodes)
         ]
         self.aggregators = [
-            cast.aggregator(self.world, f"agg{n}", lease_s=self.plan.lease_s)
+            cast.aggregator(
+                self.world, f"agg{n}", lease_s=self.plan.lease_s, aged_s=self.plan.aged_s
+            )
             for n in range(self.plan.aggregators)
         ]
         self.truth.receipts = self.person.jobs_with_receipt
@@ -201,8 +203,7 @@ class Scenario:
 
     def _heal(self, heal_at: float) -> None:
         self.world.now = max(self.world.now, heal_at)
-        self.world.faults = False
-        self.world.log("the world heals")
+        self.world.heal()
         for actor in (*self.nodes, *self.aggregators):
             actor.frozen_until = 0.0
         for frozen in self.plan.sweeps:

@@ -117,6 +117,7 @@ class World:
         self.random = random.Random(seed)
         self.now = START_S
         self.faults = True
+        self.healed_at = float("inf")
         self.steps = 0
         self.lines: list[str] = []
         self.check: Callable[[], None] = lambda: None
@@ -128,6 +129,16 @@ class World:
     def clock(self) -> float:
         """Give the virtual time (Unix seconds)."""
         return self.now
+
+    @property
+    def healed_for_s(self) -> float:
+        """For how long there were no faults; negative while there are."""
+        return self.now - self.healed_at
+
+    def heal(self) -> None:
+        """Let no fault happen any more."""
+        self.faults, self.healed_at = False, self.now
+        self.log("the world heals")
 
     def new_id(self) -> str:
         """Give an id never given before."""

@@ -337,6 +337,19 @@ def test_leaving_while_the_home_cannot_be_read_gives_back_what_was_unclear():
     assert one_of(Exit, commands).status == 0
 
 
+def test_a_delivery_that_came_while_the_sweep_was_read_is_not_judged_by_that_reading():
+    state = met(20)
+    early, late = buffered(15, 25), buffered(25, 30)
+    assert one_of(ReadCoverage, state.handle(received(early), 1.0))
+    state.handle(received(late), 1.1)
+    runs = RunSet.span(0, 25)
+    commands = state.handle(CoverageRead(SWEEP, runs, {0: runs}), 1.2)
+    assert not all_of(QuarantineMessage, commands)
+    assert one_of(ReadCoverage, commands)
+    commands = state.handle(CoverageRead(SWEEP, runs, {0: runs}), 1.3)
+    assert one_of(QuarantineMessage, commands).body == late.body
+
+
 def test_until_complete_leaves_only_when_manifests_cover_every_run():
     state = met(20, until_complete=True, sweep_ids=(SWEEP,))
     delivery = buffered(0, 20)

@@ -212,10 +212,10 @@ def test_a_run_with_failures_ends_with_5_and_resubmitting_them_makes_it_whole(
 
 
 def test_files_added_to_the_code_folder_do_not_stop_a_sweep(submitted: Place) -> None:
-    (submitted.folder / "run.log").write_text("what a person wrote beside the code")
+    (submitted.folder / "notes.txt").write_text("what a person wrote beside the code")
     answer = submitted.do("submit", "sweep.toml")
     assert answer.returncode == 0
-    assert "run.log" in answer.stderr
+    assert "notes.txt" in answer.stderr
 
 
 def test_results_are_written_as_csv_to_a_file_or_to_standard_output(place: Place) -> None:

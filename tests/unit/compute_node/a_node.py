@@ -87,6 +87,12 @@ class Node:
         if runs is None:
             self.tell(ChunkEnded(chunk.worker, chunk.chunk.chunk))
 
+    def ready(self) -> None:
+        """Let every worker that starts be ready."""
+        for started in self.all(StartWorker):
+            self.commands.remove(started)
+            self.tell(WorkerReady(started.worker))
+
     def finish(self, *, busy_s: float = 0.01) -> None:
         """Do every chunk that is assigned, until there is none."""
         while chunks := self.all(AssignChunk):

@@ -227,7 +227,7 @@ def test_a_sweep_the_home_does_not_hold_is_told(world: World) -> None:
 def test_a_lost_ledger_is_noticed(world: World) -> None:
     sweep = world.submit(declare(10)).sweep_id
     empty = open_ledger("sqlite://")
-    with pytest.raises(LedgerLacksSweep, match="sweep reconcile .* --rebuild"):
+    with pytest.raises(LedgerLacksSweep, match=r"sweep reconcile .* --rebuild"):
         world.reconcile(sweep, ledger=empty)
     empty.close()
 

@@ -352,7 +352,7 @@ def test_a_lost_ledger_is_noticed(world: World) -> None:
     frozen = declare()
     world.submit(frozen)
     empty = open_ledger("sqlite://")
-    with pytest.raises(LedgerLacksSweep, match="sweep reconcile .* --rebuild"):
+    with pytest.raises(LedgerLacksSweep, match=r"sweep reconcile .* --rebuild"):
         world.submit(frozen, ledger=empty)
     assert world.jobs(frozen.id) == 100
     empty.close()

@@ -1,0 +1,191 @@
+"""The worker processes of a node of the world, made up: what they would report, on virtual time.
+
+A worker does the runs of its chunks one after the other, each taking virtual time and ending as the
+plan says: well, with an exception, by the death of its process, or never.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from compute_node.attempts import Attempt
+from compute_node.commands import Chunk
+from compute_node.events import BlockMade, ChunkEnded, Event, Progress, WorkerDied
+from compute_node.lost_runs import attempt_record
+from compute_node.outbox import Outbox
+from gapless.declaration.messages import text_digest
+from gapless.declaration.runset import RunSet
+from gapless.results.block import ErrorRecord, encode_block
+from gapless.results.block_builder import BlockBuilder
+from gapless.results.outcome import Outcome
+from tests.simulator.plan import Ending, Plan, value_of
+from tests.simulator.world import Actor, World
+
+__all__ = ["Worker", "Workers"]
+
+
+class Worker:
+    """A worker process: chunks to do, the run it is in, results not yet reported."""
+
+    def __init__(self, sweep: str, code: str) -> None:
+        self.sweep = sweep
+        self.code = code
+        self.chunks: list[Chunk] = []
+        self.left: list[int] = []
+        self.run: int | None = None
+        self.attempt = 1
+        self.started_at = 0.0
+        self.turn = 0
+        self.withdrawn = False
+        self.builder: BlockBuilder | None = None
+        self.done: list[int] = []
+        self.retries: list[Attempt] = []
+
+
+class Workers(Actor):
+    """The part of a node that has the workers."""
+
+    def __init__(self, world: World, name: str, plan: Plan) -> None:
+        super().__init__(world, name)
+        self.plan = plan
+        self.workers: dict[int, Worker] = {}
+        self.seeds: dict[str, list[int]] = {}
+        self.outbox: Outbox
+
+    def tell(self, event: Event) -> None:
+        """Let the state machine hear of an event soon."""
+        raise NotImplementedError
+
+    def progress(self) -> tuple[Progress, ...]:
+        """Give what each worker is in, as the pool does."""
+        now = self.world.now
+        return tuple(
+            Progress(worker, each.run, each.attempt, now - each.started_at)
+            for worker, each in self.workers.items()
+            if each.run is not None
+        )
+
+    def if_there(self, worker: int, event: Event) -> None:
+        """Tell of a worker unless it is gone."""
+        if worker in self.workers:
+            self.tell(event)
+
+    def assign(self, key: int, chunk: Chunk) -> None:
+        """Hand a chunk to a worker."""
+        worker = self.workers.get(key)
+        if worker is None:
+            return
+        worker.chunks.append(chunk)
+        if len(worker.chunks) == 1:
+            worker.withdrawn = False
+            self._begin_chunk(key, worker)
+
+    def _begin_chunk(self, key: int, worker: Worker) -> None:
+        chunk = worker.chunks[0]
+        worker.left = list(chunk.runs)
+        worker.builder = BlockBuilder(chunk.epoch, self.name, worker.code)
+        worker.done, worker.retries = [], []
+        self._begin_run(key, worker)
+
+    def _begin_run(self, key: int, worker: Worker) -> None:
+        chunk = worker.chunks[0]
+        if not worker.left or worker.withdrawn:
+            self._end_chunk(key, worker)
+            return
+        run = worker.left.pop(0)
+        worker.run, worker.started_at = run, self.world.now
+        worker.turn += 1
+        earlier = [each for each in chunk.earlier if each.run == run]
+        worker.attempt = len(earlier) + 1
+        ending = self.plan.ending(chunk.sweep, run, worker.attempt)
+        turn = worker.turn
+
+        def end() -> None:
+            if self.workers.get(key) is worker and worker.turn == turn:
+                self._end_run(key, worker, ending)
+
+        if ending is not Ending.HANGS:
+            self.main.at(self.plan.duration_s(chunk.sweep, run), end)
+
+    def _end_run(self, key: int, worker: Worker, ending: Ending) -> None:
+        chunk, run = worker.chunks[0], worker.run
+        assert run is not None
+        assert worker.builder is not None
+        if ending is Ending.KILLS:
+            self.end_worker(key, "signal 11")
+            return
+        duration_s = self.world.now - worker.started_at
+        earlier = [each for each in chunk.earlier if each.run == run]
+        attempt = Attempt(
+            run=run,
+            number=worker.attempt,
+            outcome="failed",
+            exit="ValueError",
+            started_s=worker.started_at,
+            duration_s=duration_s,
+        )
+        if ending is Ending.FAILS and chunk.retry_failed and worker.attempt < chunk.attempts:
+            worker.retries.append(attempt)
+        else:
+            ok = ending is Ending.OK
+            records = [*earlier, *(() if ok else (attempt,))]
+            worker.builder.add(
+                run,
+                outcome=Outcome.OK if ok else Outcome.FAILED,
+                complete=ok,
+                attempt=worker.attempt,
+                started_s=worker.started_at,
+                duration_s=duration_s,
+                values={"y": value_of(self.seeds[chunk.sweep][run])} if ok else {},
+                error=None if ok else ErrorRecord(run=run, kind="exception", type="ValueError"),
+                attempts=[attempt_record(each, node=self.name) for each in records],
+            )
+            worker.done.append(run)
+        worker.run = None
+        if len(worker.done) >= self.plan.runs_a_block:
+            self._report_block(key, worker)
+        self._begin_run(key, worker)
+
+    def _report_block(self, key: int, worker: Worker) -> None:
+        assert worker.builder is not None
+        if not worker.done:
+            return
+        chunk = worker.chunks[0]
+        text = base64.b64encode(encode_block(worker.builder.build()))
+        event = BlockMade(
+            sweep=chunk.sweep,
+            epoch=chunk.epoch,
+            block=self.outbox.add(text),
+            runs=RunSet.from_numbers(worker.done),
+            digest=text_digest(text.decode("ascii")),
+            size_bytes=len(text),
+            worker=key,
+            chunk=chunk.chunk,
+            busy_s=0.5 * len(worker.done),
+        )
+        worker.builder = BlockBuilder(chunk.epoch, self.name, worker.code)
+        worker.done = []
+        self.tell(event)
+
+    def _end_chunk(self, key: int, worker: Worker) -> None:
+        self._report_block(key, worker)
+        chunk = worker.chunks.pop(0)
+        self.tell(ChunkEnded(key, chunk.chunk, tuple(worker.retries)))
+        if worker.chunks:
+            self._begin_chunk(key, worker)
+
+    def end_worker(self, key: int, how: str) -> None:
+        """End a process; what it did not report is lost."""
+        worker = self.workers.pop(key, None)
+        if worker is None:
+            return
+        facts: dict[str, Any] = {}
+        if worker.run is not None:
+            facts = {
+                "run": worker.run,
+                "attempt": worker.attempt,
+                "started_s": worker.started_at,
+                "duration_s": self.world.now - worker.started_at,
+            }
+        self.tell(WorkerDied(worker=key, exit=how, **facts))
