@@ -15,7 +15,13 @@ from gapless.declaration.runset import MAX_RUNS, RunSet
 near = st.integers(0, 400)
 far = st.integers(0, 2**40)
 spans = st.tuples(st.integers(0, 3_000_000), st.sampled_from([1, 2, 500, 70_000]))
-numbers = st.sets(st.one_of(near, far), max_size=60)
+# Roaring keeps 65,536 numbers a container: its edges are where mistakes live.
+edges = st.builds(
+    lambda container, offset: max(0, container * 65_536 + offset),
+    st.integers(0, 40),
+    st.integers(-3, 3),
+)
+numbers = st.sets(st.one_of(near, edges, far), max_size=60)
 
 
 def runs_of(found: list[tuple[int, int]]) -> RunSet:
@@ -45,6 +51,29 @@ def test_every_form_reads_back(members: set[int]) -> None:
     assert RunSet.from_numbers(np.array(sorted(members, reverse=True), dtype=np.uint64)) == runs
     assert RunSet.from_ranges(runs.ranges()) == runs
     assert hash(RunSet.from_numbers(members)) == hash(runs)
+
+
+@given(st.lists(st.tuples(edges, st.sampled_from([1, 3, 65_536, 65_537, 200_000])), max_size=5))
+def test_long_ranges_at_the_edges_of_containers_do_what_sets_do(
+    found: list[tuple[int, int]],
+) -> None:
+    plain = {number for start, length in found for number in range(start, start + length)}
+    runs = runs_of(found)
+    assert len(runs) == len(plain)
+    assert {number for span in runs.ranges() for number in range(*span)} == plain
+    for start, length in found:
+        piece = RunSet.span(start, start + length)
+        assert piece.issubset(runs)
+        assert len(runs - piece) == len(plain) - length
+        assert runs.overlap(piece) == length
+        assert RunSet.from_wire((runs - piece).to_wire()) == runs - piece
+        assert (runs - piece).isdisjoint(piece)
+        assert set(runs.first(1000)) == set(sorted(plain)[:1000])
+
+
+def test_numbers_that_a_library_took_for_a_range_are_not_one() -> None:
+    runs = RunSet.of(65_535, 1_114_112)
+    assert list(runs.ranges()) == [(65_535, 65_536), (1_114_112, 1_114_113)]
 
 
 @given(st.lists(spans, max_size=6))
