@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from compute_node.sweep_records import CoverageRecords, DeclaredRecords
 from gapless.declaration.control import Asked, Control, ControlState, SelfPause
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage import Coverage, CoverageReader, by_outcome, missing
@@ -33,10 +34,9 @@ class FailureWatch:
 
     def __init__(self, store: SweepStore, blobs: Blobs, clock: Callable[[], float]) -> None:
         self._store = store
-        self._blobs = blobs
         self._clock = clock
-        self._readers: dict[str, CoverageReader] = {}
-        self._declared: dict[str, RunSet] = {}
+        self._coverage = CoverageRecords(blobs)
+        self._declared = DeclaredRecords(store)
 
     def look(self, sweep: str) -> str:
         """Pause a sweep that is to pause itself; say so, or "" when nothing was done.
@@ -46,18 +46,14 @@ class FailureWatch:
         control = self._store.control(sweep)
         if control.state is not ControlState.RUNNING or control.limits.max_failures is None:
             return ""
-        reader = self._readers.get(sweep)
-        if reader is None:
-            reader = self._readers[sweep] = CoverageReader(self._blobs, sweep)
-        coverage = reader.refresh()
+        coverage = self._coverage.now(sweep)
         asked = self._store.asked(sweep)
-        if not self._too_many(sweep, control, asked, coverage):
+        if not _too_many(self._declared.known(sweep), control, asked, coverage):
             return ""
         # Only now look for runs that were added meanwhile: it reads the whole declaration.
-        self._declared.pop(sweep, None)
-        if not self._too_many(sweep, control, asked, coverage):
+        declared = self._declared.read_anew(sweep)
+        if not _too_many(declared, control, asked, coverage):
             return ""
-        declared = self._declared[sweep]
         if not missing(declared, asked, coverage):
             return ""
         failed = len(_failed(declared, asked, coverage))
@@ -73,20 +69,18 @@ class FailureWatch:
         )
         return f"sweep {sweep} paused itself: {why}" if paused is not None else ""
 
-    def _too_many(
-        self, sweep: str, control: Control, asked: Sequence[Asked], coverage: Coverage
-    ) -> bool:
-        declared = self._declared.get(sweep)
-        if declared is None:
-            declared = self._declared[sweep] = self._store.load(sweep).runs.all
-        allowed = control.limits.failures_allowed(len(declared))
-        if allowed is None:
-            return False
-        most = sum(len(runs) for (_, outcome), runs in coverage.by.items() if outcome)
-        if most <= allowed:
-            return False
-        failed = _failed(declared, asked, coverage)
-        return len(failed) > allowed + _forgiven(control, asked, coverage)
+
+def _too_many(
+    declared: RunSet, control: Control, asked: Sequence[Asked], coverage: Coverage
+) -> bool:
+    allowed = control.limits.failures_allowed(len(declared))
+    if allowed is None:
+        return False
+    most = sum(len(runs) for (_, outcome), runs in coverage.by.items() if outcome)
+    if most <= allowed:
+        return False
+    failed = _failed(declared, asked, coverage)
+    return len(failed) > allowed + _forgiven(control, asked, coverage)
 
 
 def _forgiven(control: Control, asked: Sequence[Asked], coverage: Coverage) -> int:

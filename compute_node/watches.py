@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compute_node.events import SweepFacts, SweepState
+from compute_node.sweep_records import CoverageRecords, DeclaredRecords
 from gapless.declaration.control import Control
 from gapless.declaration.runset import RunSet
-from gapless.results.coverage import CoverageReader, missing
+from gapless.results.coverage import missing
 from gapless.storage.blobs import Blobs
 from gapless.storage.sweeps import SweepStore
 
@@ -43,29 +44,22 @@ class CompletenessWatch:
 
     def __init__(self, store: SweepStore, blobs: Blobs) -> None:
         self._store = store
-        self._blobs = blobs
-        self._readers: dict[str, CoverageReader] = {}
-        self._declared: dict[str, RunSet] = {}
+        self._coverage = CoverageRecords(blobs)
+        self._declared = DeclaredRecords(store)
 
     def completed(self, sweep: str) -> tuple[int, int] | None:
         """Give the highest asked epoch and the runs of a complete sweep; None when some lack."""
-        if not self._is_complete(sweep):
+        if not self._covers(sweep, self._declared.known(sweep)):
             return None
         # Only now look for runs that were added meanwhile: it reads the whole declaration.
-        self._declared.pop(sweep, None)
-        if not self._is_complete(sweep):
+        declared = self._declared.read_anew(sweep)
+        if not self._covers(sweep, declared):
             return None
         epoch = max((asked.epoch for asked in self._store.asked(sweep)), default=0)
-        return epoch, len(self._declared[sweep])
+        return epoch, len(declared)
 
-    def _is_complete(self, sweep: str) -> bool:
-        reader = self._readers.get(sweep)
-        if reader is None:
-            reader = self._readers[sweep] = CoverageReader(self._blobs, sweep)
-        declared = self._declared.get(sweep)
-        if declared is None:
-            declared = self._declared[sweep] = self._store.load(sweep).runs.all
-        coverage = reader.refresh()
+    def _covers(self, sweep: str, declared: RunSet) -> bool:
+        coverage = self._coverage.now(sweep)
         return not missing(declared, self._store.asked(sweep), coverage)
 
 
@@ -73,16 +67,12 @@ class CoverageWatch:
     """Tells which runs have a final result. The first look reads every manifest of a sweep."""
 
     def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-        self._readers: dict[str, CoverageReader] = {}
+        self._coverage = CoverageRecords(blobs)
 
     def look(self, sweep: str) -> tuple[tuple[int, RunSet], ...]:
         """Look now: give each epoch with the runs that have a final result at it.
 
         A shard that is gone, or does not have the size its manifest says, covers nothing.
         """
-        reader = self._readers.get(sweep)
-        if reader is None:
-            reader = self._readers[sweep] = CoverageReader(self._blobs, sweep)
-        coverage = reader.refresh()
+        coverage = self._coverage.now(sweep)
         return tuple((epoch, coverage.final(at_epoch=epoch)) for epoch in coverage.epochs)

@@ -21,6 +21,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from queueing.file_identity import is_at
+
 __all__ = ["Owner", "abandoned", "known_owners"]
 
 
@@ -81,7 +83,7 @@ class Owner:
             self._give_up()
 
     def _holds_file(self) -> bool:
-        return _is_at(self._descriptor, self._folder / self._name)
+        return is_at(self._descriptor, self._folder / self._name)
 
     def _give_up(self) -> None:
         if self._descriptor >= 0:
@@ -108,7 +110,7 @@ def abandoned(folder: Path, name: str) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = _is_at(descriptor, folder / name)
+            free = is_at(descriptor, folder / name)
         except OSError:
             free = False
         yield free
@@ -125,15 +127,6 @@ def known_owners(folder: Path) -> list[str]:
         return sorted(each.name for each in folder.iterdir())
     except OSError:
         return []
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    mine = os.fstat(descriptor)
-    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from queueing.errors import QueueUnavailable
+from queueing.file_identity import is_at
 from queueing.sqlite_library import load
 from queueing.sqlite_schema import DAMAGED, NotAQueue, build, connect, look
 
@@ -174,7 +175,7 @@ class QueueFile:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # The lock file itself may have been deleted while we waited for it.
-                if _stat(str(self._lock_path))[:2] == _identity(os.fstat(descriptor)):
+                if is_at(descriptor, self._lock_path):
                     return descriptor
             except BlockingIOError:
                 pass
@@ -258,10 +259,6 @@ def _stat(path: str) -> tuple[int, int, int]:
     except OSError:
         return (0, 0, 0)
     return (found.st_dev, found.st_ino, found.st_size)
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return (found.st_dev, found.st_ino)
 
 
 def _remove(path: str) -> None:

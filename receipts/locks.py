@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from queueing.file_identity import is_at
 from receipts.errors import LedgerUnavailable
 
 __all__ = ["FileLocks", "MemoryLocks", "SweepLocks", "held_file"]
@@ -58,21 +59,12 @@ def _locked(path: Path, purpose: str) -> int:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             # Somebody may have deleted the file while we waited, with all the ledger's: who comes
             # after that locks another one.
-            if _is_at(descriptor, path):
+            if is_at(descriptor, path):
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    mine = os.fstat(descriptor)
-    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 class FileLocks:

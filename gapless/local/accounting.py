@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import closing
 
 from gapless.declaration.runset import RunSet
 from gapless.results.outcome import Outcome
@@ -22,25 +23,18 @@ def reconcile_once(
 ) -> ReconcileReport:
     """Compare ledger, queues and manifests; with `resubmit`, send again what is nowhere."""
     _need_ledger(home, sweep_id)
-    ledger = home.ledger()
-    try:
-        queues = home.queues()
-        try:
-            return reconcile(
-                sweep_id,
-                ledger=ledger,
-                queues=queues,
-                store=home.store,
-                blobs=home.blobs,
-                clock=clock,
-                new_id=new_id,
-                resubmit=resubmit,
-                force=force,
-            )
-        finally:
-            queues.close()
-    finally:
-        ledger.close()
+    with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
+        return reconcile(
+            sweep_id,
+            ledger=ledger,
+            queues=queues,
+            store=home.store,
+            blobs=home.blobs,
+            clock=clock,
+            new_id=new_id,
+            resubmit=resubmit,
+            force=force,
+        )
 
 
 def resubmit_runs(
@@ -48,24 +42,17 @@ def resubmit_runs(
 ) -> ResubmitReport:
     """Ask anew for these runs, or for those that have one of these outcomes now."""
     _need_ledger(home, sweep_id)
-    ledger = home.ledger()
-    try:
-        queues = home.queues()
-        try:
-            return resubmit(
-                sweep_id,
-                wanted,
-                ledger=ledger,
-                queues=queues,
-                store=home.store,
-                blobs=home.blobs,
-                clock=clock,
-                new_id=new_id,
-            )
-        finally:
-            queues.close()
-    finally:
-        ledger.close()
+    with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
+        return resubmit(
+            sweep_id,
+            wanted,
+            ledger=ledger,
+            queues=queues,
+            store=home.store,
+            blobs=home.blobs,
+            clock=clock,
+            new_id=new_id,
+        )
 
 
 def _need_ledger(home: Home, sweep_id: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -217,24 +218,17 @@ def _submit(home: Home, prepared: Prepared) -> SubmitReport:
     from receipts.submit import submit  # noqa: PLC0415
 
     wish = prepared.wish
-    ledger = home.ledger()
-    try:
-        queues = home.queues()
-        try:
-            return submit(
-                prepared.frozen,
-                prepared.bundle,
-                ledger=ledger,
-                queues=queues,
-                store=home.store,
-                clock=clock,
-                new_id=new_id,
-                job_size=wish.job_size,
-                code=wish.code,
-                new=wish.new,
-                extend=None if wish.extend is None else prepared.sweep_id(home),
-            )
-        finally:
-            queues.close()
-    finally:
-        ledger.close()
+    with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
+        return submit(
+            prepared.frozen,
+            prepared.bundle,
+            ledger=ledger,
+            queues=queues,
+            store=home.store,
+            clock=clock,
+            new_id=new_id,
+            job_size=wish.job_size,
+            code=wish.code,
+            new=wish.new,
+            extend=None if wish.extend is None else prepared.sweep_id(home),
+        )
