@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The AWS emulator of the tests pins libraries of its own.
+MINISTACK := .venv-ministack
 DEMO_HOME := demo-home
 WORKERS ?= 2
 
@@ -11,6 +13,11 @@ WORKERS ?= 2
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+$(MINISTACK)/.installed: constraints-ministack.txt
+	$(PYTHON) -m venv $(MINISTACK)
+	$(MINISTACK)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-ministack.txt ministack
 	touch $@
 
 # The random walk of Sutton & Barto, from its sweep file to figure 7.2.
@@ -29,13 +36,13 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(INSTALLED)
+unit: $(INSTALLED) $(MINISTACK)/.installed
 	$(BIN)/pytest -n 2 --dist worksteal
 
 # Rates, ratios and memory; BENCH=submit (or another file of bench/ without .py) runs one of them.
 BENCH ?= all
-bench: $(INSTALLED)
+bench: $(INSTALLED) $(MINISTACK)/.installed
 	$(BIN)/python -m bench $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(DEMO_HOME) bench-home dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(MINISTACK) $(DEMO_HOME) bench-home dist build .pytest_cache .mypy_cache .ruff_cache
