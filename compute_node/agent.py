@@ -34,6 +34,7 @@ from compute_node.commands import (
     ReplaceJob,
     RetireWorker,
     SendDelivery,
+    SendPieces,
     StartWorker,
     StoreClaim,
     Warn,
@@ -97,6 +98,7 @@ class _Agent:
                 linger_s=settings.linger_s,
                 decrement_after_s=settings.decrement_after_s,
                 decrement_every_s=settings.decrement_every_s,
+                remainders=settings.remainders,
             )
         )
         # A folder of this start's own: another node may share the work folder.
@@ -185,7 +187,7 @@ class _Agent:
         match command:
             case ReceiveJobs() | PrepareSweep() | ReadCoverage() | SendDelivery() | StoreClaim():
                 self._parts.give(command)
-            case DeleteJob() | ReplaceJob() | ReleaseJob() | PutQuarantine():
+            case DeleteJob() | ReplaceJob() | SendPieces() | ReleaseJob() | PutQuarantine():
                 self._parts.give(command)
             case StartWorker():
                 self._start_worker(command)

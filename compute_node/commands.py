@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from compute_node.attempts import Attempt
 from gapless.declaration.messages import Delivery
 from gapless.declaration.runset import RunSet
-from queueing.port import Lease, Replacement
+from queueing.port import Entry, Lease, Replacement
 
 __all__ = [
     "UNFIT",
@@ -32,6 +32,7 @@ __all__ = [
     "ReplaceJob",
     "RetireWorker",
     "SendDelivery",
+    "SendPieces",
     "StartWorker",
     "StoreClaim",
     "Warn",
@@ -167,6 +168,15 @@ class ReplaceJob:
 
 
 @dataclass(frozen=True, slots=True)
+class SendPieces:
+    """Send what is cut off a job as jobs of their own; the job's message stays as it is."""
+
+    job: int
+    queue: str
+    pieces: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseJob:
     """Give a message back unread."""
 
@@ -228,6 +238,7 @@ Command = (
     | ForgetBlocks
     | DeleteJob
     | ReplaceJob
+    | SendPieces
     | ReleaseJob
     | PutQuarantine
     | RecordLost

@@ -23,6 +23,7 @@ from compute_node.commands import (
     ReleaseJob,
     ReplaceJob,
     SendDelivery,
+    SendPieces,
     StoreClaim,
 )
 from compute_node.events import (
@@ -32,6 +33,7 @@ from compute_node.events import (
     JobDeleted,
     JobReplaced,
     MessageSetAside,
+    PiecesSent,
     PreparationFailed,
     ReceiveEnded,
     SweepFacts,
@@ -185,6 +187,18 @@ class Errands:
         return JobReplaced(
             command.job, reply.answer.status, tuple(reply.leases), reply.answer.reason
         )
+
+    def send_pieces(self, command: SendPieces) -> Event:
+        """Send what was cut off a job, all of it or it counts as not sent."""
+        try:
+            answers = _patiently(lambda: self._queues.send(command.queue, command.pieces))
+        except QueueError as error:
+            return PiecesSent(command.job, AnswerStatus.FAILED, str(error))
+        refused = [answer.reason for answer in answers if not answer.ok]
+        if refused or len(answers) < len(command.pieces):
+            reason = refused[0] if refused else _UNANSWERED.reason
+            return PiecesSent(command.job, AnswerStatus.FAILED, reason)
+        return PiecesSent(command.job, AnswerStatus.OK)
 
     def release(self, command: ReleaseJob) -> Event:
         """Give a message back unread."""

@@ -26,6 +26,7 @@ __all__ = [
     "LeaseLost",
     "MessageSetAside",
     "PartDied",
+    "PiecesSent",
     "PreparationFailed",
     "Progress",
     "ReceiveEnded",
@@ -215,6 +216,15 @@ class JobReplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class PiecesSent:
+    """What was cut off a job was sent (OK: every piece), or not."""
+
+    job: int
+    status: AnswerStatus
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseLost:
     """A lease could not be renewed: others may have the job."""
 
@@ -314,6 +324,7 @@ Event = (
     | DeliveryRefused
     | JobDeleted
     | JobReplaced
+    | PiecesSent
     | LeaseLost
     | LeaseExpiring
     | CoverageRead

@@ -1,7 +1,8 @@
 """When a job is deleted, decremented, cut up or given back, and what is put in its place.
 
 A replacement names its runs and carries `deaths`: a crash after the replacements are sent and
-before the old message is gone repeats these runs, and loses none.
+before the old message is gone repeats these runs, and loses none. Where the queue cannot lease a
+replacement to this node (`rules.Remainders`), a job that is worked on keeps its message.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from compute_node.commands import DeleteJob, ReplaceJob
+from compute_node.commands import DeleteJob, ReplaceJob, SendPieces
 from compute_node.jobs_in_hand import Intent, JobInHand
-from compute_node.rules import NodeRules
+from compute_node.rules import NodeRules, Remainders
 from compute_node.sweeps_in_hand import SweepInHand
 from gapless.declaration.messages import Job, encode_job
 from gapless.declaration.runset import RunSet
-from queueing.port import MAX_BATCH, Lease, Replacement
+from queueing.port import MAX_BATCH, Entry, Lease, Replacement
 
-__all__ = ["failed", "held_again", "next_change", "with_deaths"]
+__all__ = ["cut_off", "failed", "held_again", "next_change", "with_deaths"]
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 30.0
@@ -39,11 +40,16 @@ def failed(job: JobInHand, now: float) -> None:
 def held_again(job: JobInHand, lease: Lease, now: float) -> None:
     """Note that the remainder is on the queue and leased to this node."""
     job.lease = lease
+    job.acknowledged = job.expiring = False
+    cut_off(job, now)
+
+
+def cut_off(job: JobInHand, now: float) -> None:
+    """Note that what was handed over is in other jobs on the queue."""
     job.remaining -= job.handed_over
     job.handed_over = RunSet()
     job.changing = False
     job.changed_at = now
-    job.acknowledged = job.expiring = False
     job.tries = 0
 
 
@@ -56,7 +62,7 @@ def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
     busy: RunSet | None,
     new_id: Callable[[], str],
     workers: int,
-) -> DeleteJob | ReplaceJob | None:
+) -> DeleteJob | ReplaceJob | SendPieces | None:
     """Say what is to be done with a job's message now; None: leave it.
 
     `busy` is None while the job is worked on; else the job is to be given back as soon as none of
@@ -82,17 +88,33 @@ def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
         return None
     pieces = _split(job, rules=rules, sweep=sweep, new_id=new_id, workers=workers)
     if pieces:
-        return _replace(job, pieces, priority=priority, hold_s=rules.lease_s)
-    due = (
-        job.acknowledged
-        and now - job.received_at >= rules.decrement_after_s
-        and now - job.changed_at >= rules.decrement_every_s
-    )
-    if due or job.expiring:
+        return _hand_out(job, pieces, rules=rules, priority=priority)
+    if job.expiring or _decrement_is_due(job, now=now, rules=rules):
         return _replace(
             job, [_remainder(job, job.remaining)], priority=priority, hold_s=rules.lease_s
         )
     return None
+
+
+def _hand_out(
+    job: JobInHand, pieces: list[Job], *, rules: NodeRules, priority: int
+) -> ReplaceJob | SendPieces:
+    if rules.remainders is Remainders.LEASED:
+        remainder = _remainder(job, job.remaining - job.handed_over)
+        return _replace(job, [remainder, *pieces], priority=priority, hold_s=rules.lease_s)
+    # The job's message goes on naming them: whoever gets it after a crash of this node finds most
+    # of them stored, or repeats them.
+    entries = tuple(Entry(encode_job(each), priority=priority) for each in pieces)
+    return SendPieces(job.key, job.lease.queue, entries)
+
+
+def _decrement_is_due(job: JobInHand, *, now: float, rules: NodeRules) -> bool:
+    return (
+        rules.remainders is Remainders.LEASED
+        and job.acknowledged
+        and now - job.received_at >= rules.decrement_after_s
+        and now - job.changed_at >= rules.decrement_every_s
+    )
 
 
 def _split(
@@ -103,7 +125,7 @@ def _split(
     new_id: Callable[[], str],
     workers: int,
 ) -> list[Job]:
-    """Cut a job that would take this node too long: what it keeps first, then pieces for others."""
+    """Cut a job that would take this node too long: give the pieces for others."""
     took_s = sweep.pace.seconds(len(job.todo))
     if took_s is None or took_s / workers <= rules.split_above_s or len(job.todo) <= workers:
         return []
@@ -116,8 +138,7 @@ def _split(
     # Nobody starts them while the replace is on its way; they leave the job when it is answered.
     job.todo = kept_todo
     job.handed_over = rest
-    pieces = [_piece(job, runs, new_id()) for runs in rest.pieces(size)]
-    return [_remainder(job, job.remaining - rest), *pieces]
+    return [_piece(job, runs, new_id()) for runs in rest.pieces(size)]
 
 
 def _remainder(job: JobInHand, runs: RunSet) -> Job:

@@ -12,6 +12,7 @@ from compute_node.events import (
     LeaseExpiring,
     LeaseLost,
     MessageSetAside,
+    PiecesSent,
     ReceiveEnded,
     SweepsCompleted,
     SweepState,
@@ -178,6 +179,18 @@ class JobReactions(Holdings):
             lane.remove(job.key)
             if job.intent is Intent.WORK:
                 self._withdraw_unwanted(lane)
+
+    def _pieces_sent(self, event: PiecesSent, now: float) -> None:
+        lane, job = self._job(event.job)
+        if lane is None or job is None:
+            return
+        if event.status is AnswerStatus.OK:
+            job_changes.cut_off(job, now)
+            return
+        # Some of them may be on the queue: then these runs are done twice and recorded once.
+        job_changes.failed(job, now)
+        handed, job.handed_over = job.handed_over, RunSet()
+        lane.take_back(handed)
 
     def _withdraw_unwanted(self, lane: Lane) -> None:
         """Let the workers end what no job in hand wants; what they have done is delivered."""

@@ -23,6 +23,7 @@ from compute_node.commands import (
     ReleaseJob,
     ReplaceJob,
     SendDelivery,
+    SendPieces,
     StoreClaim,
 )
 from compute_node.errands import Errands
@@ -46,6 +47,7 @@ __all__ = ["Parts"]
 
 _log = logging.getLogger("gapless.node")
 _TAKE_S = 1.0
+_Change = DeleteJob | ReplaceJob | SendPieces | ReleaseJob | PutQuarantine
 
 
 class Parts:
@@ -71,9 +73,7 @@ class Parts:
         self._deliveries: queue.SimpleQueue[SendDelivery | StoreClaim] = queue.SimpleQueue()
         self._preparations: queue.SimpleQueue[PrepareSweep] = queue.SimpleQueue()
         self._looks: queue.SimpleQueue[ReadCoverage] = queue.SimpleQueue()
-        self._changes: queue.SimpleQueue[DeleteJob | ReplaceJob | ReleaseJob | PutQuarantine] = (
-            queue.SimpleQueue()
-        )
+        self._changes: queue.SimpleQueue[_Change] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Start them all."""
@@ -106,15 +106,7 @@ class Parts:
 
     def give(
         self,
-        command: ReceiveJobs
-        | PrepareSweep
-        | ReadCoverage
-        | SendDelivery
-        | StoreClaim
-        | DeleteJob
-        | ReplaceJob
-        | ReleaseJob
-        | PutQuarantine,
+        command: ReceiveJobs | PrepareSweep | ReadCoverage | SendDelivery | StoreClaim | _Change,
     ) -> None:
         """Let a command be performed by the thread it is for."""
         match command:
@@ -178,15 +170,19 @@ class Parts:
                 for event in self._errands.delete(deletes):
                     self._post(event)
             for command in commands:
-                match command:
-                    case ReplaceJob():
-                        self._post(self._errands.replace(command))
-                    case ReleaseJob():
-                        self._post(self._errands.release(command))
-                    case PutQuarantine():
-                        self._post(self._errands.quarantine(command))
-                    case DeleteJob():
-                        pass
+                if not isinstance(command, DeleteJob):
+                    self._post(self._change_job(command))
+
+    def _change_job(self, command: ReplaceJob | SendPieces | ReleaseJob | PutQuarantine) -> Event:
+        match command:
+            case ReplaceJob():
+                return self._errands.replace(command)
+            case SendPieces():
+                return self._errands.send_pieces(command)
+            case ReleaseJob():
+                return self._errands.release(command)
+            case PutQuarantine():
+                return self._errands.quarantine(command)
 
     def _taken(self, commands: queue.SimpleQueue[Any]) -> Iterator[Any]:
         while not self._ended.is_set():

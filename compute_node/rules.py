@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from queueing.port import MAX_MESSAGE_BYTES
 
-__all__ = ["NodeRules"]
+__all__ = ["NodeRules", "Remainders"]
+
+
+class Remainders(enum.Enum):
+    """To whom a message belongs that this node puts in a job's place.
+
+    Where it is anybody's (Amazon SQS gives a lease by a receive only), the runs under way would be
+    begun by others too: a job is then not decremented while it is worked on, and what is cut off it
+    is sent beside it.
+    """
+
+    LEASED = "to this node, if it wishes"
+    ANYBODYS = "to whoever receives it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +43,7 @@ class NodeRules:
     most_message_bytes: int = MAX_MESSAGE_BYTES
     most_in_flight: int = 4
     most_jobs: int = 40
+    remainders: Remainders = Remainders.LEASED
     ahead_s: float = 1.0
     decrement_after_s: float = 60.0
     decrement_every_s: float = 60.0

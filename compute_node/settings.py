@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compute_node.rules import Remainders
 from gapless.storage.blobs import Blobs
 from queueing.port import Queues
 
@@ -41,6 +42,7 @@ class NodeSettings:
     linger_s: float = 1.0
     decrement_after_s: float = 60.0
     decrement_every_s: float = 60.0
+    remainders: Remainders = Remainders.LEASED
     worker_start_s: float = 60.0
     memory_bytes: int = 64 * 2**20
     disk_bytes: int = 2 * 2**30

@@ -21,6 +21,7 @@ from compute_node.commands import (
     ReplaceJob,
     RetireWorker,
     SendDelivery,
+    SendPieces,
     StartWorker,
     StoreClaim,
     Warn,
@@ -90,6 +91,7 @@ class SimNode(Workers):
             farewell_s=10.0,
             decrement_after_s=self.lease_s / 4,
             decrement_every_s=self.lease_s / 4,
+            remainders=self.plan.remainders,
             split_above_s=world.random.choice((5.0, 600.0)),
             split_keep_s=2.0,
             most_message_bytes=world.random.choice((900, 2500, 1_000_000)),
@@ -157,6 +159,8 @@ class SimNode(Workers):
                 self._do("change", self._slow(), lambda: self.errands.delete([command]))
             case ReplaceJob():
                 self._do("change", self._slow(), lambda: [self.errands.replace(command)])
+            case SendPieces():
+                self._do("change", self._slow(), lambda: [self.errands.send_pieces(command)])
             case ReleaseJob():
                 self._do("change", 0.2, lambda: [self.errands.release(command)])
             case PutQuarantine():

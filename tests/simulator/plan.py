@@ -6,6 +6,7 @@ import enum
 import random
 from dataclasses import dataclass, field
 
+from compute_node.rules import Remainders
 from gapless.declaration.limits import Limits
 from gapless.declaration.space import Space
 from gapless.declaration.sweep import FrozenSweep, Sweep
@@ -51,6 +52,7 @@ class Plan:
     froze: bool = False
     aged_s: float = 0.0
     long_run_s: float = 0.0
+    remainders: Remainders = Remainders.LEASED
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -82,6 +84,8 @@ class Plan:
         if seed % 3 == 0:
             plan.aged_s = MAX_LEASE_S - 2.2 * plan.lease_s
             plan.long_run_s = 3.0 * plan.lease_s * (seed % 2)
+        if seed % 5 in {1, 3}:
+            plan.remainders = Remainders.ANYBODYS
         for number in range(dice.choice((1, 1, 2))):
             points = dice.randrange(2, 13)
             replicates = dice.randrange(1, 5)

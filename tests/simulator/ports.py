@@ -7,10 +7,12 @@ fail, messages come twice and out of order, the service is away, and the actor m
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from compute_node.rules import Remainders
 from gapless.storage.blobs import Blob
 from gapless.storage.errors import StorageUnavailable
 from gapless.storage.memory import MemoryBlobs
@@ -70,12 +72,21 @@ class Spells:
 class WatchedQueues(MemoryQueues):
     """Queues in memory that tell the truth of every message.
 
-    Each lease begins `aged_s` old: that much less is left until it cannot be renewed any more.
+    Each lease begins `aged_s` old: that much less is left until it cannot be renewed any more. They
+    lease a replacement to who sends it only where `remainders` says so.
     """
 
-    def __init__(self, world: World, truth: Truth, *, aged_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        world: World,
+        truth: Truth,
+        *,
+        aged_s: float = 0.0,
+        remainders: Remainders = Remainders.LEASED,
+    ) -> None:
         super().__init__(clock=world.clock, wait=lambda _: None)
         self.aged_s = aged_s
+        self.remainders = remainders
         self.truth = truth
         truth.bodies = self.bodies
 
@@ -106,6 +117,8 @@ class WatchedQueues(MemoryQueues):
 
     def replace(self, lease: Lease, replacements: Sequence[Replacement]) -> ReplaceAnswer:
         held = self._held(lease)
+        if self.remainders is Remainders.ANYBODYS:
+            replacements = [dataclasses.replace(each, lease_s=0.0) for each in replacements]
         answer = super().replace(lease, replacements)
         if answer.answer.ok and held is not None:
             for each in replacements:

@@ -50,7 +50,9 @@ class Scenario:
         self.world = World(seed)
         self.truth = Truth()
         self.spells = Spells()
-        self.queues = WatchedQueues(self.world, self.truth, aged_s=self.plan.aged_s)
+        self.queues = WatchedQueues(
+            self.world, self.truth, aged_s=self.plan.aged_s, remainders=self.plan.remainders
+        )
         self.blobs = WatchedBlobs(self.world, self.truth)
         self.read = cast.read
         self.person = cast.person(self.world, self.plan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from compute_node.commands import (
     AssignChunk,
     DeleteJob,
@@ -11,6 +13,7 @@ from compute_node.commands import (
     ReleaseJob,
     ReplaceJob,
     SendDelivery,
+    SendPieces,
     WithdrawChunks,
 )
 from compute_node.events import (
@@ -21,12 +24,15 @@ from compute_node.events import (
     LeaseExpiring,
     LeaseLost,
     PartDied,
+    PiecesSent,
     ReceiveEnded,
     SweepFacts,
     SweepState,
     Ticked,
 )
+from compute_node.rules import Remainders
 from gapless.declaration.messages import decode_job
+from gapless.declaration.runset import RunSet
 from queueing.port import AnswerStatus, Lease
 from tests.unit.compute_node.a_node import Node, S, span
 
@@ -83,6 +89,48 @@ def test_a_job_handed_over_without_a_lease_is_let_go_and_its_worker_stops_after_
     assert not node.all(AssignChunk)
     node.tell(Ticked(), after=2.0)
     assert span(0, 1) in [sent.delivery.runs for sent in node.all(SendDelivery)]
+
+
+def node_of_a_queue_without_leases_for_remainders() -> Node:
+    node = Node()
+    node.state.rules = dataclasses.replace(node.state.rules, remainders=Remainders.ANYBODYS)
+    return node
+
+
+def test_what_is_cut_off_is_sent_beside_a_job_whose_queue_gives_leases_by_receives_only() -> None:
+    node = node_of_a_queue_without_leases_for_remainders()
+    (lease,) = node.receive(span(0, 1000))
+    node.make(node.all(AssignChunk)[0], busy_s=4.0)
+    (sent,) = node.all(SendPieces)
+    assert not node.all(ReplaceJob)
+    assert sent.queue == lease.queue
+    cut = RunSet.union(decode_job(each.body).runs for each in sent.pieces)
+    node.tell(PiecesSent(sent.job, AnswerStatus.OK))
+    (job,) = node.state.sweeps[S].lanes[0].jobs.values()
+    assert job.lease == lease
+    assert job.remaining == span(0, 1000) - cut
+    assert job.todo.isdisjoint(cut)
+
+
+def test_pieces_that_were_not_sent_are_done_here() -> None:
+    node = node_of_a_queue_without_leases_for_remainders()
+    node.receive(span(0, 1000))
+    node.make(node.all(AssignChunk)[0], busy_s=4.0)
+    (sent,) = node.all(SendPieces)
+    node.tell(PiecesSent(sent.job, AnswerStatus.FAILED, "away"))
+    lane = node.state.sweeps[S].lanes[0]
+    (job,) = lane.jobs.values()
+    assert job.remaining | lane.underway() == span(0, 1000)
+    assert not job.handed_over
+
+
+def test_a_job_is_not_decremented_while_it_is_worked_on_if_anybody_could_take_the_rest() -> None:
+    node = node_of_a_queue_without_leases_for_remainders()
+    node.receive(span(0, 30))
+    node.make(node.all(AssignChunk)[0], busy_s=4.0)
+    node.tell(Ticked(), after=61.0)
+    node.acknowledge()
+    assert not node.all(ReplaceJob)
 
 
 def test_a_paused_job_near_its_last_renewal_goes_back_while_its_run_goes_on() -> None:

@@ -23,6 +23,7 @@ from compute_node.commands import (
     ReplaceJob,
     RetireWorker,
     SendDelivery,
+    SendPieces,
     StartWorker,
     StoreClaim,
     WithdrawChunks,
@@ -39,6 +40,7 @@ from compute_node.events import (
     JobReplaced,
     LeaseExpiring,
     LeaseLost,
+    PiecesSent,
     Progress,
     ReceiveEnded,
     SweepFacts,
@@ -48,7 +50,7 @@ from compute_node.events import (
     WorkerDied,
     WorkerReady,
 )
-from compute_node.rules import NodeRules
+from compute_node.rules import NodeRules, Remainders
 from compute_node.state import NodeState
 from gapless.declaration.messages import Job, decode_job, encode_job
 from gapless.declaration.runset import RunSet
@@ -76,6 +78,7 @@ class World:
         self.todo: list[object] = []
         self.exited: Exit | None = None
         self.ids = 0
+        self.remainders = tuple(Remainders)[seed // 3 % 2]
         for index, start in enumerate(range(0, runs, job_size)):
             span = RunSet.span(start, min(runs, start + job_size))
             self.queue.append((encode_job(Job(sweep=SWEEP, job=f"j{index}", runs=span)), 0))
@@ -92,6 +95,7 @@ class World:
                 decrement_every_s=1.0,
                 split_above_s=self.random.choice((5.0, 600.0)),
                 split_keep_s=2.0,
+                remainders=self.remainders,
                 linger_s=0.5,
             )
         )
@@ -239,10 +243,13 @@ class World:
                     return
                 removed = self.leased.pop(lease, None)
                 if removed is not None:
-                    assert decode_job(removed[0]).runs.issubset(self.delivered)
+                    # Delivered, or cut off and sent as jobs of their own (I2).
+                    assert decode_job(removed[0]).runs.issubset(self.delivered | self.queued())
                 self.tell(JobDeleted(job, AnswerStatus.OK))
             case ReplaceJob():
                 self.replace(command)
+            case SendPieces():
+                self.send_pieces(command)
             case RecordLost(attempts=attempts, epoch=epoch):
                 self.made(RunSet.of(attempts[-1].run), epoch, worker=None, chunk=None)
             case ForgetBlocks(blocks=blocks):
@@ -277,19 +284,35 @@ class World:
         for each in command.replacements:
             kept |= decode_job(each.body).runs
             # A service that cannot hand a lease over sends without one.
-            if each.lease_s > 0 and not self.unlucky():
+            wished = each.lease_s > 0 and self.remainders is Remainders.LEASED
+            if wished and not self.unlucky():
                 leases.append(self.lease(each.body, 1))
             else:
                 self.queue.append((each.body, 0))
                 leases.append(None)
         del self.leased[command.lease]
-        assert (decode_job(old[0]).runs - kept).issubset(self.delivered)
+        assert (decode_job(old[0]).runs - kept).issubset(self.delivered | self.queued())
         self.tell(JobReplaced(command.job, AnswerStatus.OK, tuple(leases)))
+
+    def send_pieces(self, command: SendPieces) -> None:
+        if self.unlucky():
+            if self.unlucky():
+                # Some of them were sent all the same.
+                self.queue.append((command.pieces[0].body, 0))
+            self.tell(PiecesSent(command.job, AnswerStatus.FAILED))
+            return
+        self.queue.extend((each.body, 0) for each in command.pieces)
+        self.tell(PiecesSent(command.job, AnswerStatus.OK))
+
+    def queued(self) -> RunSet:
+        """The runs of every message there is."""
+        return RunSet.union(
+            decode_job(body).runs for body, _ in (*self.queue, *self.leased.values())
+        )
 
     def check(self) -> None:
         """Every run is delivered, or in a message, whatever happens next (I1, I2)."""
-        held = [decode_job(body).runs for body, _ in (*self.queue, *self.leased.values())]
-        there = RunSet.union([self.delivered, *held])
+        there = self.delivered | self.queued()
         assert len(there) == self.total, RunSet.span(0, self.total) - there
         for sweep in self.node.sweeps.values():
             for lane in sweep.lanes.values():
