@@ -7,13 +7,19 @@ import pytest
 
 from aggregator.commands import DeleteMessages, Flush
 from aggregator.proof import DurableShard
-from compute_node.commands import DeleteJob, SendDelivery, StoreClaim
-from compute_node.events import DeliveryAcknowledged, ReceiveEnded, SweepsCompleted
+from compute_node.commands import DeleteJob, SendDelivery, SendPieces, StoreClaim
+from compute_node.events import (
+    DeliveryAcknowledged,
+    PiecesSent,
+    ReceiveEnded,
+    SweepsCompleted,
+)
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage_cache import decode_cache, encode_cache
 from gapless.results.outcome import Outcome
 from gapless.results.shard import read_shard
 from gapless.storage import layout
+from queueing.port import AnswerStatus
 from receipts.ledger import Ledger
 from tests.simulator.collectors import SimAggregator
 from tests.simulator.nodes import SimNode
@@ -58,6 +64,16 @@ class DeletesBeforeTheDelivery(SimNode):
                 for job in list(lane.jobs.values()):
                     super().perform(DeleteJob(job.key, job.lease))
         super().perform(command)
+
+
+class TakesPiecesForSent(SimNode):
+    """Takes what was cut off a job for sent before anything was sent."""
+
+    def perform(self, command):
+        if isinstance(command, SendPieces):
+            self.tell(PiecesSent(command.job, AnswerStatus.OK))
+        else:
+            super().perform(command)
 
 
 class TakesCompleteForCompleteForEver(SimNode):
@@ -221,6 +237,7 @@ def takes_the_wrong_row(blobs, sweep_id):
         (Cast(aggregator=NamesTooFewShards), "I1b: not complete"),
         (Cast(node=DeletesBeforeTheAcknowledgement), "I2: runs"),
         (Cast(node=DeletesBeforeTheDelivery), "I2: runs"),
+        (Cast(node=TakesPiecesForSent), "I2: runs"),
         (Cast(node=TakesCompleteForCompleteForEver), "I2: runs"),
         (Cast(node=LetsLeasesExpire), "to the end of its lease"),
         (Cast(node=TakesRunningForStored), "I2: runs"),
