@@ -92,8 +92,8 @@ class SimNode(Workers):
             decrement_after_s=self.lease_s / 4,
             decrement_every_s=self.lease_s / 4,
             remainders=self.plan.remainders,
-            split_above_s=world.random.choice((5.0, 600.0)),
-            split_keep_s=2.0,
+            split_above_s=world.random.choice((0.5, 600.0)),
+            split_keep_s=0.5,
             most_message_bytes=world.random.choice((900, 2500, 1_000_000)),
         )
         self.state = NodeState(rules)
