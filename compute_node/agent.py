@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from compute_node import node_report
 from compute_node.account import Account
@@ -49,6 +50,7 @@ from compute_node.events import (
     PartDied,
     StopAsked,
     Ticked,
+    WorkerDied,
 )
 from compute_node.frames import Begin, Leave, Withdraw, Work
 from compute_node.lost_runs import lost_block
@@ -182,6 +184,11 @@ class _Agent:
         for command in self._state.handle(event, now):
             self._account.note(command)
             self._perform(command)
+        if isinstance(event, WorkerDied):
+            # Its run is tried again: what this attempt left has no row to go with.
+            unwanted = self._pool.take_left(event.worker).full_output
+            if unwanted is not None:
+                Path(unwanted.path).unlink(missing_ok=True)
 
     def _perform(self, command: Command) -> None:  # noqa: C901 - one line a command
         match command:
@@ -201,6 +208,7 @@ class _Agent:
                         earlier=chunk.earlier,
                         attempts=chunk.attempts,
                         retry_failed=chunk.retry_failed,
+                        retry_lost=chunk.retry_lost,
                     ),
                 )
             case WithdrawChunks(worker=worker):
@@ -212,9 +220,16 @@ class _Agent:
             case ForgetBlocks(blocks=blocks):
                 self._outbox.forget(blocks)
             case RecordLost():
-                output = self._pool.take_output(command.worker)
+                left = self._pool.take_left(command.worker)
                 self.events.put(
-                    lost_block(command, output, node=self.settings.node_id, outbox=self._outbox)
+                    lost_block(
+                        command,
+                        left.output,
+                        values=left.values,
+                        full_output=left.full_output,
+                        node=self.settings.node_id,
+                        outbox=self._outbox,
+                    )
                 )
             case Warn(text=text):
                 _log.warning("%s", text)
@@ -230,6 +245,7 @@ class _Agent:
             sweep_folder=str(sweep_folder(work, deployment.sweep)),
             code_folder=code_folder(work, deployment.code),
             run_folder=str(self._folder / f"runs-{command.worker}"),
+            files_folder=str(self._folder / "files"),
             memory_bytes=deployment.memory_bytes,
         )
         self._pool.start(command.worker, begin, deployment.sweep)

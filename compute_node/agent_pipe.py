@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from compute_node.frames import Begin, Leave, Withdraw, Work, worker_frames
+from compute_node.sessions import kill_members
 
 __all__ = ["AgentPipe"]
 
@@ -53,7 +54,7 @@ class AgentPipe:
                     self._each_turn()
         finally:
             # The agent is gone, or the pipe is unusable: nothing this worker does can count.
-            end_own_group()
+            end_own_session()
 
     def _take(self, frame: Any) -> None:
         match frame:
@@ -68,8 +69,9 @@ class AgentPipe:
                 self.work.put(frame)
 
 
-def end_own_group() -> None:
-    """Kill this process and every process it started that stayed in its group."""
-    if os.getpgrp() == os.getpid():
+def end_own_session() -> None:
+    """Kill this process and every process it started that is of its session or below it."""
+    if os.getsid(0) == os.getpid():
+        kill_members([os.getpid()])
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

@@ -55,7 +55,7 @@ class Chunk:
     """Runs of one epoch for one worker, done in ascending order.
 
     `earlier` holds what became of earlier attempts of these runs. A failed attempt below
-    `attempts` is not final when `retry_failed`.
+    `attempts` is not final when `retry_failed`, nor one whose command was killed when `retry_lost`.
     """
 
     chunk: int
@@ -65,6 +65,7 @@ class Chunk:
     earlier: tuple[Attempt, ...] = ()
     attempts: int = 1
     retry_failed: bool = False
+    retry_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

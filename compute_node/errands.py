@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,6 +133,7 @@ class Errands:
         """Send a delivery, by a claim if so asked."""
         delivery = command.delivery
         try:
+            self._store_files(delivery.sweep, command.blocks)
             texts = self._outbox.get(command.blocks)
             if isinstance(command, StoreClaim):
                 # A crash after this put leaves an object nobody names; it expires with the claims.
@@ -156,6 +158,19 @@ class Errands:
         if answer.ok:
             return DeliveryAcknowledged(delivery.delivery)
         return DeliveryRefused(delivery.delivery, answer.reason, away=False)
+
+    def _store_files(self, sweep: str, blocks: Sequence[int]) -> None:
+        """Store what goes with these blocks: who reads of a row may ask for its files."""
+        for file in self._outbox.files(blocks):
+            try:
+                data = Path(file.path).read_bytes()
+            except OSError as error:
+                _log.warning("a file of run %s is gone from this machine: %s", file.run, error)
+            else:
+                # A crash after this put leaves a file that the same run's next attempt replaces.
+                key = layout.run_file(sweep, file.run, file.attempt, file.name)
+                _patiently(partial(self._blobs.put, key, data))
+            self._outbox.file_stored(file)
 
     def delete(self, commands: Sequence[DeleteJob]) -> list[Event]:
         """Delete jobs that have nothing left, in one batch."""

@@ -15,6 +15,7 @@ import msgspec
 
 from compute_node.attempts import Attempt
 from compute_node.errors import FrameError
+from compute_node.full_output import RunFile
 
 __all__ = [
     "Begin",
@@ -46,6 +47,7 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, tag="begin"):
     sweep_folder: str
     code_folder: str
     run_folder: str
+    files_folder: str
     memory_bytes: int | None = None
 
 
@@ -58,6 +60,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
     earlier: tuple[Attempt, ...] = ()
     attempts: int = 1
     retry_failed: bool = False
+    retry_lost: bool = False
 
 
 class Withdraw(msgspec.Struct, frozen=True, tag="withdraw"):
@@ -73,19 +76,20 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Unfit(msgspec.Struct, frozen=True, tag="unfit"):
-    """The target cannot be imported or called; the worker exits."""
+    """The target cannot be imported, called or started here; the worker exits."""
 
     text: str
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True, tag="made"):
-    """A block of final results; its base64 text is the frame's body."""
+    """A block of final results, with `files` of its runs; its base64 text is the frame's body."""
 
     chunk: int
     epoch: int
     runs: Any
     digest: str
     busy_s: float
+    files: tuple[RunFile, ...] = ()
 
 
 class ChunkDone(msgspec.Struct, frozen=True, kw_only=True, tag="chunk done"):

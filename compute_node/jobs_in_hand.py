@@ -139,6 +139,8 @@ class Lane:
             job.remaining -= runs
             job.todo -= runs
             job.handed_over -= runs
+        for run in [run for run in self.attempts if run in runs]:
+            del self.attempts[run]
         if job.intent is Intent.LOOK_UP:
             self.begin(job)
 
@@ -189,14 +191,22 @@ class Lane:
         return taken[0] if len(taken) == 1 else RunSet.union(taken)
 
     def due_retry(self, now: float) -> int | None:
-        """Give a run that is to be tried again by now; retries nobody wants are forgotten."""
+        """Give a run that is to be tried again by now; retries nobody wants are forgotten.
+
+        Their attempts are not: they count if the run comes back.
+        """
         for run, retry in list(self.retries.items()):
             if not self.wanted(run):
                 del self.retries[run]
-                self.attempts.pop(run, None)
             elif retry.due_at <= now:
                 return run
         return None
+
+    def end_retries(self) -> None:
+        """Try no run again here: who gets its job next does."""
+        runs = RunSet.from_numbers(self.retries)
+        self.retries.clear()
+        self.take_back(runs)
 
     def reported(self, block: int, runs: RunSet, chunk: int | None) -> None:
         """Note that final results of `runs` lie in the outbox."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from compute_node.attempts import Attempt
 from compute_node.commands import RecordLost
 from compute_node.events import BlockMade
+from compute_node.full_output import RunFile
 from compute_node.outbox import Outbox
 from compute_node.output import Output
 from gapless.declaration.messages import text_digest
@@ -16,6 +20,8 @@ from gapless.results.block_builder import BlockBuilder
 from gapless.results.outcome import Outcome
 
 __all__ = ["attempt_record", "lost_block"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def attempt_record(attempt: Attempt, *, node: str) -> AttemptRecord:
@@ -32,8 +38,16 @@ def attempt_record(attempt: Attempt, *, node: str) -> AttemptRecord:
     )
 
 
-def lost_block(command: RecordLost, output: Output, *, node: str, outbox: Outbox) -> BlockMade:
-    """Put the block of one such result into the outbox."""
+def lost_block(
+    command: RecordLost,
+    output: Output,
+    *,
+    node: str,
+    outbox: Outbox,
+    values: Mapping[str, Any] = _NOTHING,
+    full_output: RunFile | None = None,
+) -> BlockMade:
+    """Put the block of one such result into the outbox, with the values it had recorded."""
     last = command.attempts[-1]
     builder = BlockBuilder(command.epoch, node, command.code)
     builder.add(
@@ -43,6 +57,7 @@ def lost_block(command: RecordLost, output: Output, *, node: str, outbox: Outbox
         attempt=last.number,
         started_s=last.started_s,
         duration_s=last.duration_s,
+        values=values,
         error=ErrorRecord(
             run=last.run,
             kind=last.outcome,
@@ -59,7 +74,7 @@ def lost_block(command: RecordLost, output: Output, *, node: str, outbox: Outbox
     return BlockMade(
         sweep=command.sweep,
         epoch=command.epoch,
-        block=outbox.add(text),
+        block=outbox.add(text, () if full_output is None else (full_output,)),
         runs=RunSet.of(last.run),
         digest=text_digest(text.decode("ascii")),
         size_bytes=len(text),

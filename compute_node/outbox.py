@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compute_node.errors import NodeError
+from compute_node.full_output import RunFile
 
 __all__ = ["Outbox"]
 
@@ -36,6 +37,7 @@ class Outbox:
         self._in_memory = 0
         self._on_disk = 0
         self._next = 1
+        self._run_files: dict[int, tuple[RunFile, ...]] = {}
         self._mutex = threading.Lock()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -55,11 +57,13 @@ class Outbox:
         self._folder.mkdir(parents=True, exist_ok=True)
         return shutil.disk_usage(self._folder).free > self._free_bytes
 
-    def add(self, text: bytes) -> int:
-        """Keep a block's text; give its key."""
+    def add(self, text: bytes, files: Sequence[RunFile] = ()) -> int:
+        """Keep a block's text, and files that go with it; give its key."""
         with self._mutex:
             key = self._next
             self._next += 1
+            if files:
+                self._run_files[key] = tuple(files)
             if self._in_memory + len(text) > self._memory_bytes and self._spool(key, text):
                 self._files[key] = len(text)
                 self._on_disk += len(text)
@@ -83,16 +87,32 @@ class Outbox:
             texts.append(text.decode("ascii"))
         return texts
 
+    def files(self, keys: Sequence[int]) -> list[RunFile]:
+        """Give the files that go with blocks and are not stored yet."""
+        with self._mutex:
+            return [file for key in keys for file in self._run_files.get(key, ())]
+
+    def file_stored(self, file: RunFile) -> None:
+        """Note that a file lies in the home, and remove it here."""
+        with self._mutex:
+            for key, files in list(self._run_files.items()):
+                if file in files:
+                    self._run_files[key] = tuple(each for each in files if each != file)
+        Path(file.path).unlink(missing_ok=True)
+
     def forget(self, keys: Sequence[int]) -> None:
-        """Remove blocks; one that is not there is no error."""
+        """Remove blocks and their files; one that is not there is no error."""
         for key in keys:
             with self._mutex:
+                files = self._run_files.pop(key, ())
                 text = self._texts.pop(key, None)
                 size = self._files.pop(key, None)
                 self._in_memory -= len(text) if text is not None else 0
                 self._on_disk -= size or 0
             if size is not None:
                 self._path(key).unlink(missing_ok=True)
+            for file in files:
+                Path(file.path).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove what is left on disk."""

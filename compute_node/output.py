@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["HEAD_BYTES", "TAIL_BYTES", "Capture", "Output", "read_output"]
+__all__ = [
+    "HEAD_BYTES",
+    "TAIL_BYTES",
+    "Capture",
+    "Output",
+    "join_outputs",
+    "read_open",
+    "read_output",
+]
 
 HEAD_BYTES = 8 * 1024
 TAIL_BYTES = 24 * 1024
@@ -61,13 +69,17 @@ class Capture:
 
     def take(self) -> Output:
         """Give what was printed since the last call, and empty the file."""
+        self.flush()
+        output = read_open(self._fd)
+        self.empty()
+        return output
+
+    def flush(self) -> None:
+        """Write what streams still hold."""
         for stream in (self._stdout, self._stderr, sys.stdout, sys.stderr):
             # Closed or replaced by user code: what it wrote elsewhere is its own business.
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        output = _read(self._fd)
-        self.empty()
-        return output
 
     def empty(self) -> None:
         """Forget what was printed."""
@@ -82,12 +94,29 @@ def read_output(path: Path) -> Output:
     except OSError:
         return Output()
     try:
-        return _read(fd)
+        return read_open(fd)
     finally:
         os.close(fd)
 
 
-def _read(fd: int) -> Output:
+def join_outputs(stdout: Output, stderr: Output) -> Output:
+    """Put what a command wrote to its two streams one after the other."""
+    if not stdout.head:
+        return stderr
+    if not stderr.head:
+        return stdout
+    texts = []
+    for name, output in (("standard output", stdout), ("standard error", stderr)):
+        between = "\n[…]\n" if output.tail else ""
+        texts.append(f"--- {name} ---\n{output.head}{between}{output.tail}".rstrip("\n") + "\n")
+    text = "".join(texts)
+    if len(text) <= HEAD_BYTES + TAIL_BYTES:
+        return Output(head=text)
+    return Output(head=text[:HEAD_BYTES], tail=text[-TAIL_BYTES:])
+
+
+def read_open(fd: int) -> Output:
+    """Read the beginning and the end of an open file."""
     size = os.fstat(fd).st_size
     if size <= HEAD_BYTES + TAIL_BYTES:
         return Output(head=_text(os.pread(fd, size, 0)))

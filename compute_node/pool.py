@@ -28,11 +28,13 @@ from compute_node.events import (
     WorkerReady,
     WorkerUnfit,
 )
+from compute_node.exit_status import exit_text
 from compute_node.frames import Begin, ChunkDone, Leave, Made, Ready, ToWorker, Unfit
 from compute_node.guardian import Guardian
+from compute_node.left_behind import LeftBehind
 from compute_node.outbox import Outbox
-from compute_node.output import Output
-from compute_node.worker_process import WorkerProcess, exit_text, kill_group
+from compute_node.sessions import kill_sessions
+from compute_node.worker_process import WorkerProcess
 from gapless.declaration.errors import DamagedMessage
 from gapless.declaration.runset import RunSet
 
@@ -61,7 +63,7 @@ class Pool:
         self._start_s = start_s
         self._workers: dict[int, WorkerProcess] = {}
         self._sweeps: dict[int, str] = {}
-        self._outputs: dict[int, Output] = {}
+        self._left: dict[int, LeftBehind] = {}
         self._selector = selectors.DefaultSelector()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -117,7 +119,7 @@ class Pool:
         self._call(queue_frame)
 
     def kill(self, worker: int) -> None:
-        """Kill a worker's process group."""
+        """Kill a worker with all it started."""
 
         def kill() -> None:
             process = self._workers.get(worker)
@@ -139,9 +141,9 @@ class Pool:
                     found.append(Progress(process.worker, run, attempt, now - started))
         return tuple(found)
 
-    def take_output(self, worker: int | None) -> Output:
-        """Give (once) what a dead worker had printed in its last run."""
-        return self._outputs.pop(worker, Output()) if worker is not None else Output()
+    def take_left(self, worker: int | None) -> LeftBehind:
+        """Give (once) what the last run of a dead worker left."""
+        return self._left.pop(worker, LeftBehind()) if worker is not None else LeftBehind()
 
     def close(self) -> None:
         """Kill every worker, all at once; the pool's thread ends when they are gone."""
@@ -149,7 +151,9 @@ class Pool:
         def end() -> None:
             self._closing = True
             for process in self._workers.values():
-                process.kill()
+                process.killed = True
+                process.wanted = False
+            kill_sessions([each.process.pid for each in self._workers.values() if each.there])
 
         self._call(end)
 
@@ -216,7 +220,7 @@ class Pool:
                     BlockMade(
                         sweep=self._sweeps[process.worker],
                         epoch=frame.epoch,
-                        block=self._outbox.add(body),
+                        block=self._outbox.add(body, frame.files),
                         runs=runs,
                         digest=frame.digest,
                         size_bytes=len(body),
@@ -233,13 +237,14 @@ class Pool:
         """Notice the end of one process at once (the body of its thread)."""
         # Not reaped yet, so its number is nobody else's.
         os.waitid(os.P_PID, process.process.pid, os.WEXITED | os.WNOWAIT)
-        # Its group first: what user code started may hold the pipe open, or write into it.
-        kill_group(process.process.pid)
+        # Its session first: what user code started may hold the pipe open, or write into it.
+        kill_sessions([process.process.pid])
         self._guardian.forget(process.process.pid)
+        left = _left_behind(process)
         process.reap()
-        self._call(lambda: self._gone(process))
+        self._call(lambda: self._gone(process, left))
 
-    def _gone(self, process: WorkerProcess) -> None:
+    def _gone(self, process: WorkerProcess, left: LeftBehind) -> None:
         reads = 0
         while self._read(process) and reads < _DRAIN_READS:
             reads += 1
@@ -247,20 +252,20 @@ class Pool:
             if fd in self._selector.get_map():
                 self._selector.unregister(fd)
         current = process.page.read()
-        output = process.output()
         del self._workers[process.worker]
         del self._sweeps[process.worker]
         how = exit_text(process.process.returncode)
-        if not process.ready and (process.unfit or not process.killed):
+        if process.unfit or not (process.ready or process.killed):
             text = process.unfit
             if process.killed or not text:
+                output = process.output()
                 text = f"{text or how}\n{output.head}\n{output.tail}".strip()
             self._post(WorkerUnfit(process.worker, text))
         else:
             run, attempt, started = (None, 1, 0.0) if current is None else current
             duration_s = time.monotonic() - started if run is not None else 0.0
             if run is not None:
-                self._outputs[process.worker] = output
+                self._left[process.worker] = left
             self._post(
                 WorkerDied(
                     worker=process.worker,
@@ -290,3 +295,11 @@ class Pool:
                 process.kill()
             elif process.leave_by is not None and now > process.leave_by and not process.killed:
                 process.kill()
+
+
+def _left_behind(process: WorkerProcess) -> LeftBehind:
+    try:
+        return process.left_behind()
+    except (OSError, MemoryError):
+        # Evidence is worth less than to notice that the worker is gone.
+        return LeftBehind()

@@ -1,7 +1,7 @@
 """Which run a worker is in, readable by its agent at any moment, also after a segmentation fault.
 
-A small file both sides map: run number + 1 (0: between runs), attempt, and when the run started
-(CLOCK_MONOTONIC, one clock for all processes of a machine).
+A small file both sides map: run number + 1 (0: between runs), attempt, when the run started
+(CLOCK_MONOTONIC, one clock for all processes of a machine), and the process id of its command.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-__all__ = ["PAGE_BYTES", "PageReader", "make_page", "open_page"]
+__all__ = ["COMMAND_ITEM", "PAGE_BYTES", "PageReader", "make_page", "open_page"]
 
 PAGE_BYTES = 4096
+COMMAND_ITEM = 3
+"""Which item holds the process id of the command that runs, 0 when none does."""
 
 
 def make_page(path: Path) -> None:
@@ -20,7 +22,7 @@ def make_page(path: Path) -> None:
 
 
 def open_page(path: Path) -> memoryview:
-    """Map the page for its worker: items 0 run + 1 and 1 attempt as "Q"; item 2 by a "d" cast."""
+    """Map the page for its worker: items 0, 1 and 3 by a "Q" cast, item 2 by a "d" cast."""
     with path.open("r+b") as file:
         return memoryview(mmap.mmap(file.fileno(), PAGE_BYTES))
 
@@ -42,6 +44,10 @@ class PageReader:
             if run == self._numbers[0]:
                 return (run - 1, attempt, started) if run else None
         return None
+
+    def command(self) -> int:
+        """Give the process id of the command that is going on, which is its group's; 0: none."""
+        return int(self._numbers[COMMAND_ITEM])
 
     def close(self) -> None:
         """Unmap."""

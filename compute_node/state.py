@@ -86,6 +86,8 @@ class NodeState(Reactions):
         for sweep in self.sweeps.values():
             returning = self.mode is not Mode.RUNNING or not sweep.open(now)
             for lane in sweep.lanes.values():
+                if returning and lane.retries:
+                    lane.end_retries()
                 busy: RunSet | None = None
                 for job in list(lane.jobs.values()):
                     if job.changing or job.try_at > now:
@@ -199,6 +201,7 @@ class NodeState(Reactions):
                 earlier=earlier,
                 attempts=facts.attempts,
                 retry_failed="failed" in facts.retry_on,
+                retry_lost="lost" in facts.retry_on,
             )
             self._next_key += 1
             lane.chunks[chunk.chunk] = ChunkInHand(chunk, worker.worker, runs)

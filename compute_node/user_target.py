@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from compute_node.errors import WorkerStartError
-from gapless.declaration.target import FunctionTarget, Target
+from gapless.declaration.target import FunctionTarget
 
 __all__ = ["UserFunction", "load_function"]
 
@@ -33,13 +33,13 @@ class UserFunction:
     positional: tuple[str, ...] = ()
 
 
-def load_function(target: Target, *, code_folder: str, names: Collection[str]) -> UserFunction:
+def load_function(
+    target: FunctionTarget, *, code_folder: str, names: Collection[str]
+) -> UserFunction:
     """Import the target from the code folder; WorkerStartError says why it cannot be called.
 
     `names` are the parameters it will be given, the fixed ones included.
     """
-    if not isinstance(target, FunctionTarget):
-        raise WorkerStartError("this version runs functions; the sweep's target is a command")
     sys.path.insert(0, code_folder)
     try:
         function = getattr(importlib.import_module(target.module), target.name)

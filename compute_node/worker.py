@@ -16,14 +16,17 @@ import sys
 from pathlib import Path
 
 from compute_node.agent_pipe import AgentPipe
+from compute_node.command_failures import TargetUnfit
+from compute_node.command_process import adopt_orphans
+from compute_node.command_target import load_command
 from compute_node.errors import WorkerStartError
-from compute_node.frames import Ready, Unfit, write_frame
-from compute_node.progress_page import open_page
-from compute_node.user_target import load_function
+from compute_node.frames import Begin, Ready, Unfit, write_frame
+from compute_node.progress_page import COMMAND_ITEM, open_page
+from compute_node.user_target import UserFunction, load_function
 from compute_node.worker_loop import RunLoop
 from gapless.declaration.runs import Runs
 from gapless.declaration.segments import Segment
-from gapless.declaration.sweep import Declaration
+from gapless.declaration.sweep import CommandTarget, Declaration, FunctionTarget
 
 __all__ = ["main"]
 
@@ -44,11 +47,12 @@ def main(arguments: list[str]) -> int:
     pipe = AgentPipe(control_fd)
     pipe.start()
     begin = pipe.begin.get()
-    if begin.memory_bytes is not None:
-        _limit_memory(begin.memory_bytes)
     try:
         folder = Path(begin.sweep_folder)
         declaration = Declaration.decode((folder / "sweep.json").read_bytes())
+        if begin.memory_bytes is not None and isinstance(declaration.target, FunctionTarget):
+            # A command gets the limit for itself.
+            _limit_memory(begin.memory_bytes)
         paths = sorted((folder / "segments").iterdir(), key=lambda path: int(path.stem))
         segments = [Segment.decode(path.read_bytes()) for path in paths]
         runs = Runs(
@@ -56,11 +60,15 @@ def main(arguments: list[str]) -> int:
         )
         if begin.code_folder:
             os.chdir(begin.code_folder)
-        function = load_function(
-            declaration.target,
-            code_folder=begin.code_folder,
-            names={*runs.names, *declaration.fixed},
-        )
+        match declaration.target:
+            case FunctionTarget():
+                function = load_function(
+                    declaration.target,
+                    code_folder=begin.code_folder,
+                    names={*runs.names, *declaration.fixed},
+                )
+            case CommandTarget():
+                function = _command(declaration, begin, stderr=output_fd, page=page)
     except (WorkerStartError, OSError, MemoryError) as error:
         write_frame(result_fd, Unfit(str(error) or type(error).__name__))
         return 1
@@ -76,8 +84,36 @@ def main(arguments: list[str]) -> int:
     )
     pipe.attach(loop.emit_behind)
     write_frame(result_fd, Ready())
-    loop.serve()
+    try:
+        loop.serve()
+    except TargetUnfit as error:
+        loop.give_up()
+        write_frame(result_fd, Unfit(str(error)))
+        return 1
     return 0
+
+
+def _command(
+    declaration: Declaration, begin: Begin, *, stderr: int, page: memoryview
+) -> UserFunction:
+    assert isinstance(declaration.target, CommandTarget)
+    adopt_orphans()
+    numbers = page.cast("Q")
+
+    def started(pid: int) -> None:
+        numbers[COMMAND_ITEM] = pid
+
+    command = load_command(
+        declaration.target,
+        sweep=declaration.id,
+        code_folder=begin.code_folder,
+        run_folder=Path(begin.run_folder),
+        files_folder=Path(begin.files_folder),
+        stderr=stderr,
+        memory_bytes=begin.memory_bytes,
+        started=started,
+    )
+    return UserFunction(command, wants_seed=False, wants_run=True)
 
 
 def _die_with(agent: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 import os
 import threading
 import time
@@ -19,9 +20,11 @@ from compute_node import peak_memory
 from compute_node.agent_pipe import AgentPipe
 from compute_node.attempts import Attempt
 from compute_node.calls import plan_calls
+from compute_node.command_failures import CommandFailure, TargetUnfit
 from compute_node.frames import Begin, ChunkDone, Leave, Made, Work, write_frame
+from compute_node.full_output import RunFile, keep_full_output
 from compute_node.lost_runs import attempt_record
-from compute_node.output import Capture
+from compute_node.output import Capture, Output, read_open
 from compute_node.run_api import Run, clear_folder, values_set
 from compute_node.user_errors import error_record, exception_name, free_memory
 from compute_node.user_target import UserFunction
@@ -75,6 +78,8 @@ class RunLoop:
         self._chunk = -1
         self._epoch = 0
         self._rows: list[int] = []
+        self._files: list[RunFile] = []
+        self._kept_numbers = itertools.count(1)
         self._measure_at = 1
         self._emitted_at = time.monotonic()
         os.register_at_fork(after_in_child=self._forked)
@@ -92,6 +97,13 @@ class RunLoop:
         """Send what is done while a run takes long (called by the pipe's thread)."""
         with self._lock:
             if self._rows and time.monotonic() - self._emitted_at > _EMIT_BEHIND_S:
+                self._emit()
+
+    def give_up(self) -> None:
+        """Send what is done, in the middle of a chunk; the run that is going on was not done."""
+        self._numbers[0] = 0
+        with self._lock:
+            if self._rows:
                 self._emit()
 
     def _do(self, work: Work) -> None:
@@ -229,20 +241,32 @@ class RunLoop:
         run: Run | None,
         retries: list[Attempt],
     ) -> None:
-        output = self._capture.take()
-        self._capture.restore()
-        name = exception_name(error)
-        free_memory(error)
-        peak_memory_bytes = peak_memory.of_this_process()
-        record = error_record(number, error, output)
+        if isinstance(error, TargetUnfit):
+            raise error
+        outcome = "failed"
+        kept: RunFile | None = None
+        if isinstance(error, CommandFailure):
+            self._capture.empty()
+            name, outcome, kept = error.exit, error.outcome, error.full_output
+            peak_memory_bytes = error.peak_memory_bytes
+            record = error.record(number)
+        else:
+            output, kept = self._printed(number, attempt)
+            name = exception_name(error)
+            free_memory(error)
+            peak_memory_bytes = peak_memory.of_this_process()
+            record = error_record(number, error, output)
         # The frames of user code hold its data: let go before the next run.
         error.__traceback__ = None
-        if work.retry_failed and attempt < work.attempts:
+        retry = work.retry_lost if outcome == "lost" else work.retry_failed
+        if retry and attempt < work.attempts:
+            if kept is not None:
+                Path(kept.path).unlink(missing_ok=True)
             retries.append(
                 Attempt(
                     run=number,
                     number=attempt,
-                    outcome="failed",
+                    outcome=outcome,
                     exit=name,
                     started_s=started_s,
                     duration_s=duration_s,
@@ -254,7 +278,7 @@ class RunLoop:
             assert self._builder is not None
             self._builder.add(
                 number,
-                outcome=Outcome.FAILED,
+                outcome=Outcome[outcome.upper()],
                 complete=False,
                 attempt=attempt,
                 started_s=started_s,
@@ -269,13 +293,31 @@ class RunLoop:
                         node=self._begin.node,
                         started_s=started_s,
                         duration_s=duration_s,
-                        outcome=Outcome.FAILED,
+                        outcome=Outcome[outcome.upper()],
                         exit=name,
                         peak_memory=peak_memory_bytes,
                     ),
                 ],
             )
             self._rows.append(number)
+            if kept is not None:
+                self._files.append(kept)
+
+    def _printed(self, number: int, attempt: int) -> tuple[Output, RunFile | None]:
+        """Take what the run printed, and keep all of it if it is much."""
+        self._capture.flush()
+        output = read_open(self._output_fd)
+        kept = keep_full_output(
+            [("output", self._output_fd)],
+            output,
+            run=number,
+            attempt=attempt,
+            folder=Path(self._begin.files_folder),
+            name=f"{self._folder.name}-{next(self._kept_numbers)}.gz",
+        )
+        self._capture.empty()
+        self._capture.restore()
+        return output, kept
 
     def _add_late(
         self,
@@ -331,9 +373,11 @@ class RunLoop:
             runs=RunSet.from_numbers(self._rows).to_wire(),
             digest=text_digest(text.decode("ascii")),
             busy_s=now - self._emitted_at,
+            files=tuple(self._files),
         )
         write_frame(self._result_fd, frame, text)
         self._rows.clear()
+        self._files.clear()
         self._measure_at = 1
         self._emitted_at = time.monotonic()
         self._builder = self._new_builder()

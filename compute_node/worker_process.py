@@ -1,6 +1,6 @@
 """One worker process as its agent sees it: starting, feeding, reading and killing it.
 
-The process leads a session of its own, so that killing its group reaches what user code started.
+The process leads a session of its own, so that killing the session reaches what user code started.
 """
 
 from __future__ import annotations
@@ -8,20 +8,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from compute_node import peak_memory
 from compute_node.errors import WorkerStartError
 from compute_node.frames import Begin, ToWorker, agent_frames, encode_frame
+from compute_node.left_behind import LeftBehind, find_left_behind
 from compute_node.output import Output, read_output
 from compute_node.output_bound import bound_output
 from compute_node.progress_page import PageReader, make_page
+from compute_node.sessions import kill_sessions
+from compute_node.values_file import STDOUT
 
-__all__ = ["WorkerProcess", "exit_text", "kill_group"]
+__all__ = ["WorkerProcess"]
 
 _PIPE_BYTES = 1 << 20
 _SET_PIPE_SIZE = 1031
@@ -38,6 +42,8 @@ class WorkerProcess:
         self.ready = False
         self.unfit = ""
         self.killed = False
+        self.wanted = True
+        self._reaping = threading.Lock()
         self.leave_by: float | None = None
         self.peak_memory_bytes = 0
         # A program's ru_maxrss begins with what its parent had: up to that it says nothing.
@@ -46,6 +52,7 @@ class WorkerProcess:
         self._folder = folder
         self._output_path = folder / f"worker-{worker}.output"
         self._page_path = folder / f"worker-{worker}.page"
+        self._stdout_path = Path(begin.run_folder) / STDOUT
         self._unsent = bytearray()
         self.process, self.control_fd, self.result_fd = self._start()
         self.page = PageReader(self._page_path)
@@ -120,26 +127,51 @@ class WorkerProcess:
             return b""
 
     def kill(self) -> None:
-        """Kill the process group, also when its leader is dead already."""
+        """Kill the session, also when its leader is dead already."""
         self.killed = True
-        kill_group(self.process.pid)
+        with self._reaping:
+            if self.there:
+                kill_sessions([self.process.pid])
+
+    @property
+    def there(self) -> bool:
+        """Tell whether its process id is its own still: it was not reaped."""
+        return self.process.returncode is None
 
     def look_after(self) -> None:
         """Note its memory, and keep what its run prints from filling the disk."""
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory.of_child(self.process.pid))
+        command = self.page.command()
+        if command:
+            self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory.of_child(command))
         bound_output(self._output_path)
+        bound_output(self._stdout_path)
 
     def reap(self) -> None:
         """Wait for its end, and note the memory it had at most."""
-        _, status, usage = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
+        with self._reaping:
+            _, status, usage = os.wait4(self.process.pid, 0)
+            self.process.returncode = os.waitstatus_to_exitcode(status)
         peak_bytes = peak_memory.of_usage(usage)
         if peak_bytes > self._parents_peak_bytes:
             self.peak_memory_bytes = max(self.peak_memory_bytes, peak_bytes)
 
     def output(self) -> Output:
-        """Give what it printed in its last run."""
+        """Give what it printed before it did its first run, or in its last one."""
         return read_output(self._output_path)
+
+    def left_behind(self) -> LeftBehind:
+        """Find what the run it was in left, after its end; nothing when it was between runs."""
+        current = self.page.read()
+        if current is None or not self.wanted:
+            return LeftBehind()
+        return find_left_behind(
+            self._output_path,
+            Path(self.begin.run_folder),
+            run=current[0],
+            attempt=current[1],
+            files=Path(self.begin.files_folder),
+        )
 
     def close(self) -> None:
         """Give back what it held on this machine."""
@@ -149,23 +181,7 @@ class WorkerProcess:
         self.page.close()
         for path in (self._output_path, self._page_path):
             path.unlink(missing_ok=True)
-
-
-def kill_group(group: int) -> None:
-    """Kill every process of a group; none left is no error."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
-
-
-def exit_text(status: int) -> str:
-    """Say how a process ended, by its Popen status."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"killed by {name}"
+        shutil.rmtree(self.begin.run_folder, ignore_errors=True)
 
 
 def _widen(fd: int) -> None:

@@ -131,18 +131,18 @@ class WorkerReactions(Holdings):
     ) -> None:
         """Try the run again, or record what became of it."""
         run = attempt.run
-        if not lane.wanted(run):
-            lane.attempts.pop(run, None)
-            return
         earlier = lane.attempts.get(run, ())
         lane.attempts[run] = (*earlier, attempt)
         number = len(earlier) + 1
         facts = sweep.facts
         if number < facts.attempts and attempt.outcome in facts.retry_on:
-            pause = self.rules.retry_pause_s * 2 ** min(number - 1, 6)
-            wait = pause if attempt.outcome == "failed" else 0.0
-            lane.retries[run] = Retry(run, now + wait)
+            if lane.wanted(run):
+                pause = self.rules.retry_pause_s * 2 ** min(number - 1, 6)
+                wait = pause if attempt.outcome == "failed" else 0.0
+                lane.retries[run] = Retry(run, now + wait)
             return
+        # Also when its job went to somebody else while it was under way: a run that outlasts every
+        # lease and then takes down its worker would else go round for ever.
         lane.recording |= RunSet.of(run)
         self._out.append(
             RecordLost(

@@ -11,23 +11,41 @@ from __future__ import annotations
 import enum
 import os
 import threading
+import weakref
 from collections import Counter
 from typing import Any, Literal
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-)
+from gapless.errors import MissingExtra, UserMistake
 
-from gapless.errors import UserMistake
+try:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        CredentialRetrievalError,
+        LoginError,
+        NoCredentialsError,
+        NoRegionError,
+        ParamValidationError,
+        PartialCredentialsError,
+        SSOError,
+        TokenRetrievalError,
+        ValidationError,
+    )
+    from botocore.parsers import ResponseParserError
+except ModuleNotFoundError as error:
+    raise MissingExtra(purpose="a home on Amazon S3 and SQS", extra="aws") from error
 
-__all__ = ["LONG_POLL_S", "AwsClients", "Trouble", "code_of", "status_of", "trouble_of"]
+__all__ = [
+    "BUSY_CODES",
+    "LONG_POLL_S",
+    "AwsClients",
+    "Trouble",
+    "code_of",
+    "status_of",
+    "trouble_of",
+]
 
 LONG_POLL_S = 20.0
 """Longest wait of one receive (Amazon SQS API Reference, ReceiveMessage, WaitTimeSeconds)."""
@@ -66,7 +84,7 @@ _REFUSED = frozenset(
         "KMS.AccessDeniedException",
     }
 )
-_BUSY = frozenset(
+BUSY_CODES = frozenset(
     {
         "SlowDown",
         "Throttling",
@@ -87,6 +105,16 @@ _BUSY = frozenset(
         "ServiceUnavailableException",
         "KmsThrottled",
     }
+)
+"""Codes that mean: the service is busy or has a bad moment (S3 and SQS, "Error responses")."""
+
+_WITHOUT_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    SSOError,
+    LoginError,
 )
 
 
@@ -115,15 +143,22 @@ def status_of(error: BaseException) -> int:
 
 def trouble_of(error: BaseException) -> Trouble:
     """Say what kind of trouble an error raised by a client is."""
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+    if isinstance(error, ClientError):
+        return _trouble_of_answer(code_of(error), status_of(error))
+    if isinstance(error, _WITHOUT_CREDENTIALS):
         return Trouble.CREDENTIALS
-    if not isinstance(error, ClientError):
-        # No connection, an answer cut short, a checksum that is off: nothing about the request.
-        return Trouble.AWAY if isinstance(error, BotoCoreError) else Trouble.OTHER
-    code, status = code_of(error), status_of(error)
+    if isinstance(error, (ParamValidationError, ValidationError)):
+        return Trouble.OTHER
+    # No connection, an answer cut short, a checksum that is off, a page of a proxy in place of the
+    # answer: nothing about the request.
+    is_away = isinstance(error, (BotoCoreError, ResponseParserError))
+    return Trouble.AWAY if is_away else Trouble.OTHER
+
+
+def _trouble_of_answer(code: str, status: int) -> Trouble:
     if code in _EXPIRED:
         return Trouble.CREDENTIALS
-    if code in _BUSY or status >= 500 or status == 429:
+    if code in BUSY_CODES or status >= 500 or status == 429:
         return Trouble.AWAY
     if code in _REFUSED or status in {401, 403}:
         return Trouble.REFUSED
@@ -144,10 +179,12 @@ class AwsClients:
         self._session: boto3.Session | None = None
         self._session_pid = 0
         self._generation = 0
+        # Clients of threads that have ended go with them.
+        self._made: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self.requests: Counter[str] = Counter()
 
     def client(self) -> Any:
-        """Give this thread's client; UserMistake when boto3 knows no region."""
+        """Give this thread's client; UserMistake when boto3's settings cannot work."""
         mine = self._mine
         known = (os.getpid(), self._generation)
         if getattr(mine, "made_for", None) != known:
@@ -157,36 +194,65 @@ class AwsClients:
         return mine.client
 
     def renew(self) -> None:
-        """Let every thread's next client come from a new session, with credentials read anew."""
+        """Let every thread's next client come from a new session, with credentials read anew.
+
+        Nothing when another thread has renewed since this one got its client: that is new already.
+        """
         with self._lock:
+            made_for = getattr(self._mine, "made_for", None)
+            if made_for is None or made_for == (os.getpid(), self._generation):
+                self._generation += 1
+                self._session = None
+
+    def close(self) -> None:
+        """Close the connections of every thread; a later `client` opens new ones. Safe to repeat.
+
+        A request under way in another thread may fail.
+        """
+        with self._lock:
+            made = [client for client, pid in self._made.items() if pid == os.getpid()]
+            self._made.clear()
             self._generation += 1
-            self._session = None
+        for client in made:
+            client.close()
 
     def _make(self, known: tuple[int, int]) -> Any:
         # Making a client from a session is not safe in several threads at once (boto3's guide).
         with self._lock:
-            if self._session is None or self._session_pid != known[0]:
-                self._session = boto3.Session()
-                self._session_pid = known[0]
-            session = self._session
             try:
-                client = session.client(
-                    self._service,
-                    region_name=session.region_name or os.environ.get("AWS_REGION"),
-                    config=Config(
-                        connect_timeout=_CONNECT_TIMEOUT_S,
-                        read_timeout=_READ_TIMEOUT_S[self._service],
-                        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-                        tcp_keepalive=True,
-                        user_agent_extra="gapless",
-                    ),
-                )
+                client = self._client_of(self._session_of(known[0]))
             except NoRegionError as error:
                 raise UserMistake(
                     "boto3 knows no AWS region: set AWS_REGION, or a region in your AWS profile"
                 ) from error
+            except (BotoCoreError, ValueError) as error:
+                # A profile that is not there, a file that cannot be read, an address that is none.
+                raise UserMistake(
+                    f"boto3 cannot work with its settings: {error}; see AWS_PROFILE, "
+                    "AWS_ENDPOINT_URL, AWS_REGION and the files in ~/.aws"
+                ) from error
+            self._made[client] = known[0]
         client.meta.events.register(f"before-send.{self._service}", self._count)
         return client
+
+    def _session_of(self, pid: int) -> boto3.Session:
+        if self._session is None or self._session_pid != pid:
+            self._session = boto3.Session()
+            self._session_pid = pid
+        return self._session
+
+    def _client_of(self, session: boto3.Session) -> Any:
+        return session.client(
+            self._service,
+            region_name=session.region_name or os.environ.get("AWS_REGION"),
+            config=Config(
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                read_timeout=_READ_TIMEOUT_S[self._service],
+                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                tcp_keepalive=True,
+                user_agent_extra="gapless",
+            ),
+        )
 
     def _count(self, event_name: str, **_: object) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""The queues: a port and its backends, leases and their owners.
+"""The queues: a port and its backends (memory, SQLite, Amazon SQS), leases and their owners.
 
 Must not know what a message says.
 """

@@ -2,7 +2,7 @@
 
 from gapless.errors import GaplessError
 
-__all__ = ["QueueError", "QueueUnavailable"]
+__all__ = ["QueueError", "QueueRefused", "QueueUnavailable"]
 
 
 class QueueError(GaplessError):
@@ -11,3 +11,11 @@ class QueueError(GaplessError):
 
 class QueueUnavailable(QueueError):
     """The queue service cannot be reached or is busy: nothing is known to be done; try again."""
+
+
+class QueueRefused(QueueUnavailable):
+    """The queue service answered and refuses: a permission, credentials, an account.
+
+    A program keeps its work and tries again, as for any QueueUnavailable: somebody may allow it
+    meanwhile. A person's command says it at once.
+    """

@@ -8,16 +8,17 @@ from gapless.storage.bundle_changes import BundleChanges
 __all__ = [
     "CodeChanged",
     "ForeignLedger",
+    "LedgerBusy",
     "LedgerDamaged",
     "LedgerError",
     "LedgerLacksSweep",
     "LedgerLost",
+    "LedgerRefused",
     "LedgerUnavailable",
     "SweepCancelled",
     "SweepChanged",
     "TooManyRuns",
     "UnsupportedLedger",
-    "UnsupportedTarget",
 ]
 
 REBUILD = "sweep reconcile --rebuild"
@@ -31,19 +32,36 @@ class LedgerUnavailable(LedgerError):
     """The ledger is busy, its disk is full or cannot be written: nothing was recorded."""
 
 
+class LedgerBusy(LedgerUnavailable):
+    """Nothing was recorded, and the same transaction may go through a little later."""
+
+    def __init__(self, location: str, *, reason: str) -> None:
+        super().__init__(
+            f"the ledger {location} cannot be used now ({reason}); nothing of this step was "
+            "recorded: see that its server runs and lets this machine in, then run the same "
+            "command again"
+        )
+        self.location = location
+        self.reason = reason
+
+
+class LedgerRefused(LedgerError, UserMistake):
+    """The server answers and refuses: a person has to mend a name, a password or a permission."""
+
+
 class LedgerDamaged(LedgerError):
-    """The ledger's file is no usable database."""
+    """The ledger's file is no usable database, or what its tables hold cannot be read."""
 
     def __init__(self, location: str, *, reason: str) -> None:
         super().__init__(
             f"the ledger {location} is damaged ({reason}); results are not affected: run "
-            f"`{REBUILD}`, which moves the damaged file aside and makes a new one from the home"
+            f"`{REBUILD}`, which moves what is damaged aside and makes a new ledger from the home"
         )
         self.location = location
 
 
 class LedgerLost(LedgerError):
-    """The ledger's file was deleted or replaced while this program had it open."""
+    """The ledger's file or tables were deleted or replaced while this program had them open."""
 
     def __init__(self, location: str) -> None:
         super().__init__(
@@ -59,8 +77,9 @@ class LedgerLacksSweep(LedgerError):
     def __init__(self, sweep_id: str, *, location: str) -> None:
         super().__init__(
             f"the home holds sweep {sweep_id}, but the ledger {location} knows nothing of it: it "
-            "was lost, or another one was used. Name the right one (--state, if it was given when "
-            f"the sweep was submitted), or run `sweep reconcile {sweep_id} --rebuild`"
+            "was lost, or another one was used. Name the right one (--state or --ledger, if one "
+            "was given when the sweep was submitted), or run "
+            f"`sweep reconcile {sweep_id} --rebuild`"
         )
         self.sweep_id = sweep_id
 
@@ -135,14 +154,4 @@ class TooManyRuns(UserMistake):
             f"sweep {sweep_id} asks for {asked:,} runs, the most is {most:,}: take coarser axes, a "
             "`where`, fewer replicates or a sample of the space (`[space.sample]`); "
             "`sweep submit --dry-run` counts at once"
-        )
-
-
-class UnsupportedTarget(UserMistake):
-    """A target this version cannot run."""
-
-    def __init__(self, sweep_id: str) -> None:
-        super().__init__(
-            f"sweep {sweep_id} names a command; this version runs Python functions only: name a "
-            'function = "module:name" that starts the command itself'
         )

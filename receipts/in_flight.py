@@ -11,7 +11,7 @@ from gapless.declaration.runset import RunSet
 from gapless.storage import layout
 from receipts.ports import SnapshotQueues
 
-__all__ = ["InFlight", "look_in_flight"]
+__all__ = ["NOTHING_SEEN", "InFlight", "look_in_flight"]
 
 _JOINED_AT_ONCE = 4096
 
@@ -27,6 +27,10 @@ class InFlight:
     """Why each message that nobody can decode could not be read."""
     newer: int
     """Messages of a newer format: what they hold is not known here."""
+
+
+NOTHING_SEEN = InFlight(runs={}, jobs=0, deliveries=0, damaged=(), newer=0)
+"""For queues that were not looked at."""
 
 
 def look_in_flight(sweep_id: str, queues: SnapshotQueues) -> InFlight:

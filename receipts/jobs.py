@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -12,12 +13,22 @@ from gapless.declaration.messages import Job, encode_job
 from gapless.declaration.runset import RunSet
 from gapless.patience import patiently
 from gapless.storage import layout
-from queueing.errors import QueueUnavailable
+from queueing.errors import QueueRefused, QueueUnavailable
 from queueing.port import Answer, AnswerStatus, Entry, Queues
 from receipts.ledger import Ledger, NewReceipt, PendingReceipt, State, Why
+from receipts.looks import forget_looks
 from receipts.ports import Clock, NewId
 
-__all__ = ["LARGEST_JOB", "Round", "Sending", "cut", "job_size_for", "send_pending", "write_round"]
+__all__ = [
+    "LARGEST_JOB",
+    "Round",
+    "Sending",
+    "cut",
+    "job_size_for",
+    "send_pending",
+    "telling_what_waits",
+    "write_round",
+]
 
 _Done = TypeVar("_Done")
 
@@ -127,18 +138,28 @@ def send_pending(
     for _ in range(_TRIES):
         if ledger.count(sweep_id, State.PENDING) == 0:
             break
-        try:
+        with telling_what_waits(sweep_id, ledger=ledger):
             _send_once(
                 sweep_id, sending, ledger=ledger, queues=queues, clock=clock, priority=priority
             )
-        except QueueUnavailable as error:
-            waiting = ledger.count(sweep_id, State.PENDING)
-            raise QueueUnavailable(
-                f"{error}; {waiting} jobs of sweep {sweep_id} are recorded and wait to be sent: "
-                "run the same command again when the queue is back"
-            ) from error
     sending.jobs_pending = ledger.count(sweep_id, State.PENDING)
     return sending
+
+
+@contextmanager
+def telling_what_waits(sweep_id: str, *, ledger: Ledger) -> Iterator[None]:
+    """Add to the queue's error that nothing is lost by it."""
+    try:
+        yield
+    except QueueUnavailable as error:
+        waiting = ledger.count(sweep_id, State.PENDING)
+        refused = isinstance(error, QueueRefused)
+        when = "that is mended" if refused else "the queue is back"
+        kind = QueueRefused if refused else QueueUnavailable
+        raise kind(
+            f"{error}; {waiting} jobs of sweep {sweep_id} are recorded and wait to be sent: run "
+            f"the same command again when {when}"
+        ) from error
 
 
 def _send_once(
@@ -168,6 +189,9 @@ def _send_once(
                     done.append(receipt)
                 elif answer.reason not in sending.refusals:
                     sending.refusals.append(answer.reason)
+            if done and not sending.jobs_sent:
+                # Before the mark: a crash after the mark would leave a look that lacks these jobs.
+                forget_looks(ledger, sweep_id)
             # A crash here leaves jobs sent and not marked: they are sent twice, which is harmless.
             ledger.mark_sent(
                 [receipt.id for receipt in done],

@@ -8,25 +8,26 @@ without a receipt. `unknown` receipts were made anew after a loss of the ledger.
 from __future__ import annotations
 
 import enum
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from gapless.declaration.errors import DamagedMessage
 from gapless.declaration.runset import RunSet
 from queueing.errors import QueueError
 from queueing.network_file_system import refuse_network_file_system
-from receipts import database as databases
+from receipts import sqlite_file
 from receipts.database import Database
 from receipts.errors import LedgerDamaged, UnsupportedLedger
+from receipts.insertion import insert_or_ignore
 from receipts.locks import FileLocks, MemoryLocks, SweepLocks
-from receipts.tables import receipts, sweeps
+from receipts.postgresql_address import names_postgresql, read_address
+from receipts.tables import looks, receipts, sweeps
 
 __all__ = [
     "FILE_NAME",
@@ -39,12 +40,15 @@ __all__ = [
     "SweepRow",
     "Why",
     "file_of",
+    "identity_of",
     "open_ledger",
+    "set_aside",
 ]
 
 FILE_NAME = "ledger.db"
 
 _WRITTEN_AT_ONCE = 20_000
+_WRITTEN_AT_ONCE_BYTES = 64_000_000
 _READ_AT_ONCE = 2_000
 
 
@@ -141,13 +145,28 @@ class Ledger:
         """Where it lies, for messages."""
         return self._database.location
 
+    @property
+    def database(self) -> Database:
+        """What it is kept in, for other tables of the ledger."""
+        return self._database
+
     def lock(self, sweep_id: str) -> AbstractContextManager[None]:
         """Hold the sweep's lock: submit, reconcile, resubmit and rebuild work under it."""
         return self._locks.held(sweep_id)
 
     def check_whole(self) -> None:
-        """Read all of it; LedgerDamaged unless all is well."""
+        """Read and decode all of it; LedgerDamaged unless all is well (some us a receipt)."""
         self._database.check_whole()
+
+        def decode(connection: sa.Connection) -> None:
+            query = sa.select(receipts.c.id, receipts.c.runs, receipts.c.count, receipts.c.block)
+            with _paged(connection, query) as found:
+                for number, data, count, block in found:
+                    runs = self._runs(data)
+                    if len(runs) != count or runs.least != block:
+                        raise LedgerDamaged(self.location, reason=f"receipt {number}: other runs")
+
+        self._database.read(decode)
 
     def close(self) -> None:
         """Close the connection."""
@@ -155,8 +174,8 @@ class Ledger:
 
     def sweep(self, sweep_id: str) -> SweepRow | None:
         """Give the row of a sweep, None when the ledger knows nothing of it."""
-        with self._database.snapshot() as connection:
-            row = connection.execute(sa.select(sweeps).where(sweeps.c.id == sweep_id)).one_or_none()
+        query = sa.select(sweeps).where(sweeps.c.id == sweep_id)
+        row = self._database.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
             return None
         return SweepRow(
@@ -171,35 +190,36 @@ class Ledger:
             "name": row.name,
             "submitted_at_s": row.submitted_at_s,
         }
-        with self._database.transaction() as connection:
-            connection.execute(sqlite.insert(sweeps).on_conflict_do_nothing(), values)
+        self._database.write(lambda connection: insert_or_ignore(connection, sweeps, [values]))
 
     def forget_sweep(self, sweep_id: str) -> None:
-        """Remove a sweep's row and receipts. Safe to repeat."""
-        with self._database.transaction() as connection:
+        """Remove a sweep's row, receipts and looks. Safe to repeat."""
+
+        def forget(connection: sa.Connection) -> None:
             connection.execute(sa.delete(receipts).where(receipts.c.sweep == sweep_id))
+            connection.execute(sa.delete(looks).where(looks.c.sweep == sweep_id))
             connection.execute(sa.delete(sweeps).where(sweeps.c.id == sweep_id))
+
+        self._database.write(forget)
 
     def next_generation(self, sweep_id: str) -> int:
         """Give the number of a new round of sending, >= 1: round 0 is what submit sends."""
         query = sa.select(sa.func.max(receipts.c.generation)).where(receipts.c.sweep == sweep_id)
-        with self._database.snapshot() as connection:
-            last: int | None = connection.execute(query).scalar_one()
+        last: int | None = self._database.read(
+            lambda connection: connection.execute(query).scalar_one()
+        )
         return 1 if last is None else last + 1
 
     def write(self, new: Iterable[NewReceipt]) -> int:
-        """Write receipts, 20,000 a transaction; give how many rows were added.
+        """Write receipts, up to 20,000 a transaction; give how many rows were added.
 
         A receipt whose sweep, block and generation exist already is left out: another submitter
         wrote it. Safe to repeat after a crash, which leaves whole transactions.
         """
-        statement = sqlite.insert(receipts).on_conflict_do_nothing()
-        added = 0
-        rows = (_values(receipt) for receipt in new)
-        while batch := list(itertools.islice(rows, _WRITTEN_AT_ONCE)):
-            with self._database.transaction() as connection:
-                added += connection.execute(statement, batch).rowcount
-        return added
+        return sum(
+            self._database.write(partial(insert_or_ignore, table=receipts, rows=batch))
+            for batch in _batches(_values(receipt) for receipt in new)
+        )
 
     def pending(self, sweep_id: str, *, after: int, most: int) -> list[PendingReceipt]:
         """Give up to `most` pending receipts with an id above `after`, by id."""
@@ -213,8 +233,7 @@ class Ledger:
             .order_by(receipts.c.id)
             .limit(most)
         )
-        with self._database.snapshot() as connection:
-            rows = connection.execute(query).all()
+        rows = self._database.read(lambda connection: connection.execute(query).all())
         return [
             PendingReceipt(id=row.id, epoch=row.epoch, runs=self._runs(row.runs), job=row.job)
             for row in rows
@@ -231,8 +250,7 @@ class Ledger:
                 state=State.SENT.value, queue_created_at_s=queue_created_at_s, sent_at_s=sent_at_s
             )
         )
-        with self._database.transaction() as connection:
-            connection.execute(statement)
+        self._database.write(lambda connection: connection.execute(statement))
 
     def count(self, sweep_id: str, state: State) -> int:
         """Count a sweep's receipts in a state."""
@@ -241,27 +259,29 @@ class Ledger:
             .select_from(receipts)
             .where(receipts.c.sweep == sweep_id, receipts.c.state == state.value)
         )
-        with self._database.snapshot() as connection:
-            return int(connection.execute(query).scalar_one())
+        return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     def submitted(self, sweep_id: str) -> Submitted:
         """Join the runs of all receipts of a sweep, by epoch and state."""
         query = sa.select(receipts.c.epoch, receipts.c.state, receipts.c.runs).where(
             receipts.c.sweep == sweep_id
         )
-        sent: dict[int, RunSet] = {}
-        pending: dict[int, RunSet] = {}
-        with self._database.snapshot() as connection:
-            found = connection.execution_options(yield_per=_READ_AT_ONCE).execute(query)
-            for page in found.partitions():
-                parts: dict[tuple[int, bool], list[RunSet]] = {}
-                for epoch, state, runs in page:
-                    key = (epoch, state == State.PENDING.value)
-                    parts.setdefault(key, []).append(self._runs(runs))
-                for (epoch, waiting), sets in parts.items():
-                    into = pending if waiting else sent
-                    into[epoch] = RunSet.union([into.get(epoch, RunSet()), *sets])
-        return Submitted(sent=sent, pending=pending)
+
+        def join(connection: sa.Connection) -> Submitted:
+            sent: dict[int, RunSet] = {}
+            pending: dict[int, RunSet] = {}
+            with _paged(connection, query) as found:
+                for page in found.partitions():
+                    parts: dict[tuple[int, bool], list[RunSet]] = {}
+                    for epoch, state, runs in page:
+                        key = (epoch, state == State.PENDING.value)
+                        parts.setdefault(key, []).append(self._runs(runs))
+                    for (epoch, waiting), sets in parts.items():
+                        into = pending if waiting else sent
+                        into[epoch] = RunSet.union([into.get(epoch, RunSet()), *sets])
+            return Submitted(sent=sent, pending=pending)
+
+        return self._database.read(join)
 
     def sent_to(
         self, sweep_id: str, *, epoch: int, queue_created_at_s: float
@@ -277,8 +297,7 @@ class Ledger:
             )
             .order_by(receipts.c.sent_at_s)
         )
-        with self._database.snapshot() as connection:
-            rows = connection.execute(query).all()
+        rows = self._database.read(lambda connection: connection.execute(query).all())
         for row in rows:
             yield SentReceipt(
                 runs=self._runs(row.runs),
@@ -293,23 +312,55 @@ class Ledger:
             raise LedgerDamaged(self.location, reason=f"a receipt: {error}") from error
 
 
-def open_ledger(location: str | Path) -> Ledger:
-    """Open a ledger: a folder (its ledger.db), `sqlite:///path`, or `sqlite://` (in memory).
+def open_ledger(location: str | Path, *, home: str | None = None) -> Ledger:
+    """Open a ledger: in a folder (its ledger.db), at an address, or in memory (`sqlite://`).
 
-    Made when missing, migrated when older. LedgerDamaged, ForeignLedger, UnsupportedLedger.
+    An address is `sqlite:///path` or `postgresql+psycopg://[user@]host[:port]/database`. The ledger
+    is made when missing, migrated when older. `home` names whose it is: a server's is held to one
+    home. LedgerDamaged, ForeignLedger, UnsupportedLedger, LedgerUnavailable, LedgerRefused.
     """
+    if names_postgresql(str(location)):
+        # Here, and below: the driver is an extra, and takes a while to load.
+        from receipts.postgresql_opening import open_postgresql  # noqa: PLC0415
+
+        database = open_postgresql(read_address(str(location)), home=home)
+        return Ledger(database, database)
     path = file_of(location)
     if path is None:
-        return Ledger(databases.open_memory(), MemoryLocks())
+        return Ledger(sqlite_file.open_memory(), MemoryLocks())
     try:
         refuse_network_file_system(path)
     except QueueError as error:
         raise UnsupportedLedger(str(error)) from error
-    return Ledger(databases.open_file(path), FileLocks(path.with_suffix(".locks")))
+    return Ledger(sqlite_file.open_file(path), FileLocks(path.with_suffix(".locks")))
+
+
+def identity_of(location: str | Path) -> tuple[int, int]:
+    """Tell the ledger at a location from others that may come to be there; (0, 0) for none."""
+    if names_postgresql(str(location)):
+        from receipts.postgresql_opening import schema_identity  # noqa: PLC0415
+
+        return 0, schema_identity(read_address(str(location)))
+    path = file_of(location)
+    return (0, 0) if path is None else sqlite_file.file_identity(path)
+
+
+def set_aside(location: str | Path, *, seen: tuple[int, int], now_s: float) -> Path | str | None:
+    """Move a damaged ledger out of the way; give the new path of its file, or name of its schema.
+
+    None when the one of the identity `seen`, which was found damaged, is not there any more. Safe
+    to repeat; nothing is deleted.
+    """
+    if names_postgresql(str(location)):
+        from receipts.postgresql_opening import set_schema_aside  # noqa: PLC0415
+
+        return set_schema_aside(read_address(str(location)), seen=seen[1], now_s=now_s)
+    path = file_of(location)
+    return None if path is None else sqlite_file.set_file_aside(path, seen=seen, now_s=now_s)
 
 
 def file_of(location: str | Path) -> Path | None:
-    """Give the file a location names, None for one in memory; UnsupportedLedger."""
+    """Give the file an SQLite location names, None for one in memory; UnsupportedLedger."""
     text = str(location)
     if "://" not in text:
         return Path(text) / FILE_NAME
@@ -317,11 +368,32 @@ def file_of(location: str | Path) -> Path | None:
         return None
     if not text.startswith("sqlite:///"):
         raise UnsupportedLedger(
-            f"the ledger's address names {text.partition(':')[0]}; this version keeps its ledger "
-            "in SQLite only: name a folder or sqlite:///path"
+            f"the ledger's address names {text.partition(':')[0]}; a ledger is kept in SQLite or "
+            "PostgreSQL: name a folder, sqlite:///path or postgresql+psycopg://USER@HOST/DATABASE"
         )
     # Taken as it stands: a path may hold ? and %, which an address would read as something else.
     return Path(text.removeprefix("sqlite:///"))
+
+
+def _paged(
+    connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]
+) -> sa.CursorResult[*tuple[Any, ...]]:
+    """Give the rows of a query of which there may be millions; to be closed in any case."""
+    return connection.execute(query, execution_options={"yield_per": _READ_AT_ONCE})
+
+
+def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Cut into what one transaction takes: a job of scattered runs is some hundred KB large."""
+    batch: list[dict[str, Any]] = []
+    size_bytes = 0
+    for row in rows:
+        batch.append(row)
+        size_bytes += len(row["runs"])
+        if len(batch) == _WRITTEN_AT_ONCE or size_bytes >= _WRITTEN_AT_ONCE_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
 
 
 def _values(receipt: NewReceipt) -> dict[str, Any]:

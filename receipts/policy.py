@@ -1,8 +1,10 @@
 """When a gap may be sent again.
 
 Where the queues are seen at one instant, a run that is nowhere is nowhere: it may be sent at once.
-Where absence is a guess, a run waits after each send, twice as long each time, and no more than so
-many of its copies may be about. A wrong guess costs repeated work, never a wrong result.
+Where absence is a guess, a run waits after each send, twice as long each time, and once so many of
+its copies went to one queue, only one more goes a day: counts that lie without end must not fill
+the queue, and a queue that is purged again and again must not keep a run from being done. A wrong
+guess costs repeated work, never a wrong result.
 """
 
 from __future__ import annotations
@@ -17,14 +19,19 @@ __all__ = ["EXACT_SNAPSHOT", "ResubmitPolicy"]
 
 _MOST_COPIES = 6
 """As many as an explicit-state search of the protocol found about at once."""
+_ONE_MORE_AFTER_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class ResubmitPolicy:
-    """Wait `first_wait_s` after a first send, then twice as long each time."""
+    """Wait `first_wait_s` after a first send, then twice as long each time.
+
+    After `most_copies` sends: `one_more_after_s`.
+    """
 
     first_wait_s: float
     most_copies: int = _MOST_COPIES
+    one_more_after_s: float = _ONE_MORE_AFTER_S
 
     @property
     def needs_history(self) -> bool:
@@ -46,16 +53,18 @@ class ResubmitPolicy:
             again = receipt.runs & gaps
             early = early - again
             for copies in range(self.most_copies):
+                last = copies == self.most_copies - 1
                 known = sent[copies]
                 sent[copies] = known | again
-                at_this_count = again - known
-                if now_s < receipt.sent_at_s + self.first_wait_s * 2**copies:
+                at_this_count = again if last else again - known
+                wait_s = self.one_more_after_s if last else self.first_wait_s * 2**copies
+                # A send from the far future tells of a clock that was set back: it holds up nobody.
+                if -wait_s < now_s - receipt.sent_at_s < wait_s:
                     early = early | at_this_count
                 again = again & known
                 if not again:
                     break
-            early = early | again
-        return early | sent[-1]
+        return early
 
 
 EXACT_SNAPSHOT = ResubmitPolicy(first_wait_s=0.0)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from queueing.port import Queues
 
-__all__ = ["Clock", "NewId", "SnapshotQueues"]
+__all__ = ["Clock", "NewId", "SnapshotQueues", "snapshots_of"]
 
 _T = TypeVar("_T")
 
@@ -30,3 +30,8 @@ class SnapshotQueues(Queues, Protocol):
         ones, in no order; a missing queue has none. `read` may be called again from the first queue
         on.
         """
+
+
+def snapshots_of(queues: Queues) -> SnapshotQueues | None:
+    """Give the queues themselves where they can be looked into, else None."""
+    return cast("SnapshotQueues", queues) if hasattr(queues, "read_heads") else None

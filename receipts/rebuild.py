@@ -11,10 +11,18 @@ from pathlib import Path
 
 from gapless.storage.errors import StorageError, StorageUnavailable
 from gapless.storage.sweeps import SweepStore
-from receipts.database import file_identity, set_file_aside
 from receipts.declared import Declared, declared_in
 from receipts.errors import LedgerDamaged
-from receipts.ledger import Ledger, NewReceipt, State, SweepRow, Why, file_of, open_ledger
+from receipts.ledger import (
+    Ledger,
+    NewReceipt,
+    State,
+    SweepRow,
+    Why,
+    identity_of,
+    open_ledger,
+    set_aside,
+)
 from receipts.ports import Clock, NewId
 
 __all__ = ["RebuildReport", "open_and_rebuild", "rebuild"]
@@ -30,27 +38,29 @@ class RebuildReport:
     """Runs that got a receipt of state unknown, counted at each of their epochs."""
     problems: tuple[str, ...] = ()
     """Why sweeps were left out: what the home holds of them cannot be read."""
-    set_aside: Path | None = None
-    """Where the damaged file was moved."""
+    set_aside: Path | str | None = None
+    """Where the damaged file was moved, or the name its damaged schema has now."""
 
 
 def open_and_rebuild(
-    location: str | Path, *, store: SweepStore, clock: Clock, new_id: NewId
+    location: str | Path,
+    *,
+    store: SweepStore,
+    clock: Clock,
+    new_id: NewId,
+    home: str | None = None,
 ) -> tuple[Ledger, RebuildReport]:
     """Open the ledger, whatever became of it, and give it what the home says that it lacks.
 
-    A damaged file is moved aside, never deleted. The caller closes the ledger. Safe to repeat.
+    A damaged one is moved aside, never deleted. The caller closes the ledger. Safe to repeat.
     """
     aside = None
-    path = file_of(location)
-    seen = file_identity(path) if path is not None else (0, 0)
+    seen = identity_of(location)
     try:
-        ledger = _open_whole(location)
+        ledger = _open_whole(location, home)
     except LedgerDamaged:
-        if path is None:
-            raise
-        aside = set_file_aside(path, seen=seen, now_s=clock())
-        ledger = open_ledger(location)
+        aside = set_aside(location, seen=seen, now_s=clock())
+        ledger = open_ledger(location, home=home)
     try:
         report = rebuild(ledger=ledger, store=store, clock=clock, new_id=new_id)
     except BaseException:
@@ -59,8 +69,8 @@ def open_and_rebuild(
     return ledger, replace(report, set_aside=aside)
 
 
-def _open_whole(location: str | Path) -> Ledger:
-    ledger = open_ledger(location)
+def _open_whole(location: str | Path, home: str | None) -> Ledger:
+    ledger = open_ledger(location, home=home)
     try:
         ledger.check_whole()
     except BaseException:

@@ -1,8 +1,10 @@
 """Compare what was submitted with what is stored and what is under way; send gaps again.
 
 The order matters. Under the sweep's lock no new receipt appears, so: the declaration, then the
-queues at one instant, then the manifests. A run moves only from a job to a delivery to a manifest,
-so one that is in none of the queues at that instant and in no manifest read later is nowhere.
+queues, then the manifests. A run moves only from a job to a delivery to a manifest, so where the
+queues are seen at one instant, one that is in neither of them and in no manifest read later is
+nowhere. Queues that cannot be looked into are judged in `receipts.absence`; that may take a second
+look, which a later call makes: this one waits for nothing.
 """
 
 from __future__ import annotations
@@ -15,17 +17,19 @@ from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage import Adoption, Coverage, CoverageReader, counts, missing
 from gapless.results.outcome import Outcome
-from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.quarantine import count_kept
 from gapless.storage.sweeps import SweepStore
+from queueing.port import Queues
+from receipts.absence import Seen, count
 from receipts.declared import Declared, read_declared
 from receipts.gaps import Whereabouts, find_gaps
-from receipts.in_flight import InFlight, look_in_flight
+from receipts.in_flight import NOTHING_SEEN, InFlight, look_in_flight
 from receipts.jobs import Round, Sending, send_pending, write_round
-from receipts.ledger import Ledger, Why
+from receipts.ledger import Ledger, Submitted, Why
 from receipts.policy import EXACT_SNAPSHOT, ResubmitPolicy
-from receipts.ports import Clock, NewId, SnapshotQueues
+from receipts.ports import Clock, NewId, snapshots_of
+from receipts.remote_look import Patience, judge_look, see
 
 __all__ = ["ADOPT_AFTER_S", "ExitStatus", "ReconcileReport", "reconcile"]
 
@@ -48,6 +52,11 @@ class ReconcileReport:
     `submitted` counts the runs with a receipt at their highest asked epoch. `gaps`, `unsent` and
     `pending` are as found, before anything was sent; of them `resubmitted` runs went out in
     `jobs_sent` jobs, and `waiting` must wait (only where absence is a guess).
+
+    `exact`: the queues were seen whole, at one instant. Otherwise `in_flight` are the runs that are
+    not shown to be nowhere, `jobs_queued` and `deliveries_queued` are the service's own approximate
+    counts, and `damaged_messages` and `newer_messages` are not known. `look_again_in_s`: when a
+    further look can show more than this one did; None when time alone will show nothing.
     """
 
     sweep_id: str
@@ -61,6 +70,8 @@ class ReconcileReport:
     pending: RunSet
     cancelled: RunSet
     """Runs of a cancelled sweep that have no result: nothing will come of them."""
+    exact: bool
+    look_again_in_s: float | None = None
     waiting: RunSet = field(default_factory=RunSet)
     resubmitted: int = 0
     jobs_sent: int = 0
@@ -102,21 +113,26 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
     sweep_id: str,
     *,
     ledger: Ledger,
-    queues: SnapshotQueues,
+    queues: Queues,
     store: SweepStore,
     blobs: Blobs,
     clock: Clock,
     new_id: NewId,
     resubmit: bool = False,
     force: bool = False,
-    policy: ResubmitPolicy = EXACT_SNAPSHOT,
+    settle_s: float = 120.0,
+    retention_s: float = 1_209_600.0,
 ) -> ReconcileReport:
     """Say where every run is; with `resubmit`, send again those that are nowhere.
 
-    Pending receipts of a submit that died are sent in any case. `force` sends gaps without the
-    policy's wait. Safe to repeat and to be killed at any point: what was written is found by the
-    next call. UserMistake (no such sweep), LedgerLacksSweep, QueueUnavailable.
+    Pending receipts of a submit that died are sent in any case. `settle_s`: how long the counts of
+    queues that cannot be looked into may lie; `retention_s`: how long they keep messages. `force`:
+    there one look is believed (not one just after a send), nodes and receipts made anew are not,
+    and gaps are sent without a wait: it may repeat work. Safe to repeat and to be killed at any
+    point: what was written is found by the next call. UserMistake (no such sweep),
+    LedgerLacksSweep, QueueUnavailable.
     """
+    patience = Patience(settle_s=settle_s, retention_s=retention_s, force=force)
     with ledger.lock(sweep_id):
         declared = read_declared(sweep_id, ledger=ledger, store=store)
         first = Sending()
@@ -131,7 +147,15 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
         reader = CoverageReader(blobs, sweep_id)
         reader.refresh()
         adoption = reader.adopt_orphans(ADOPT_AFTER_S, clock())
-        view = look(declared, ledger=ledger, queues=queues, reader=reader)
+        view = _look(
+            declared,
+            ledger=ledger,
+            queues=queues,
+            reader=reader,
+            blobs=blobs,
+            clock=clock,
+            patience=patience,
+        )
         again, waiting = first, RunSet()
         if resubmit and not declared.cancelled:
             again, waiting = _send_again(
@@ -140,61 +164,103 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
                 queues=queues,
                 clock=clock,
                 new_id=new_id,
-                policy=ResubmitPolicy(first_wait_s=0.0) if force else policy,
+                patience=patience,
             )
         sendings = [first] if again is first else [first, again]
         return _report(view, sendings, waiting, adoption, reader, blobs)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A sweep as seen at one moment."""
+class _View:
+    """A sweep as seen at one moment; `seen` and `look_again_in_s`: of queues only counted."""
 
     declared: Declared
-    in_flight: InFlight
     coverage: Coverage
     whereabouts: Whereabouts
     submitted: int
+    in_flight: InFlight
+    exact: bool
+    seen: Seen | None = None
+    look_again_in_s: float | None = None
 
 
-def look(
-    declared: Declared, *, ledger: Ledger, queues: SnapshotQueues, reader: CoverageReader
-) -> View:
+def _look(
+    declared: Declared,
+    *,
+    ledger: Ledger,
+    queues: Queues,
+    reader: CoverageReader,
+    blobs: Blobs,
+    clock: Clock,
+    patience: Patience,
+) -> _View:
     """Look at the queues, then the manifests, and sort what is missing. Under the sweep's lock."""
-    submitted = ledger.submitted(declared.sweep_id)
-    in_flight = look_in_flight(declared.sweep_id, queues)
+    sweep_id = declared.sweep_id
+    submitted = ledger.submitted(sweep_id)
+    snapshots = snapshots_of(queues)
+    seen, look_again_in_s, in_flight = None, None, NOTHING_SEEN
+    if snapshots is not None:
+        in_flight = look_in_flight(sweep_id, snapshots)
+    elif not declared.cancelled:
+        # A cancelled sweep's queues are deleted: asking for their counts would make them anew.
+        seen = see(sweep_id, queues=queues, blobs=blobs, clock=clock)
     # After the queues: a delivery leaves its queue only when its manifest is there to be read.
     coverage = reader.refresh()
     lacking = missing(declared.runs, declared.asked, coverage)
+    if seen is not None:
+        sent = _sent(lacking, submitted)
+        verdict = judge_look(sweep_id, sent, seen=seen, ledger=ledger, patience=patience)
+        look_again_in_s = verdict.look_again_in_s
+        in_flight = InFlight(
+            runs={epoch: runs - verdict.gaps.get(epoch, RunSet()) for epoch, runs in sent.items()},
+            jobs=count(seen.jobs),
+            deliveries=count(seen.results),
+            damaged=(),
+            newer=0,
+        )
     # With nothing stored every run is missing, so this parts the runs by highest asked epoch.
     by_epoch = missing(declared.runs, declared.asked, Coverage())
-    return View(
+    return _View(
         declared=declared,
-        in_flight=in_flight,
         coverage=coverage,
         whereabouts=find_gaps(lacking, submitted=submitted, in_flight=in_flight.runs),
         submitted=sum(runs.overlap(submitted.runs(epoch)) for epoch, runs in by_epoch.items()),
+        in_flight=in_flight,
+        exact=snapshots is not None,
+        seen=seen,
+        look_again_in_s=look_again_in_s,
     )
 
 
+def _sent(lacking: Mapping[int, RunSet], submitted: Submitted) -> dict[int, RunSet]:
+    """Give the missing runs whose jobs all went out."""
+    return {
+        epoch: (runs & submitted.sent_runs(epoch)) - submitted.pending_runs(epoch)
+        for epoch, runs in lacking.items()
+    }
+
+
 def _send_again(
-    view: View,
+    view: _View,
     *,
     ledger: Ledger,
-    queues: SnapshotQueues,
+    queues: Queues,
     clock: Clock,
     new_id: NewId,
-    policy: ResubmitPolicy,
+    patience: Patience,
 ) -> tuple[Sending, RunSet]:
     sweep_id = view.declared.sweep_id
+    policy = EXACT_SNAPSHOT
+    if view.seen is not None and not patience.force:
+        policy = ResubmitPolicy(first_wait_s=patience.settle_s)
     wanted: list[tuple[int, RunSet]] = list(view.whereabouts.unsent.items())
     waiting: list[RunSet] = []
     for epoch, gaps in view.whereabouts.gaps.items():
         early = RunSet()
-        if policy.needs_history:
-            created_at_s = queues.facts(layout.jobs_queue(sweep_id)).created_at_s
+        if view.seen is not None and policy.needs_history:
+            created_at_s = view.seen.jobs.created_at_s
             history = ledger.sent_to(sweep_id, epoch=epoch, queue_created_at_s=created_at_s)
-            early = policy.too_early(gaps, history, now_s=clock())
+            early = policy.too_early(gaps, history, now_s=view.seen.began_at_s)
         waiting.append(early)
         wanted.append((epoch, gaps - early))
     this = Round(
@@ -216,7 +282,7 @@ def _send_again(
 
 
 def _report(
-    view: View,
+    view: _View,
     sendings: list[Sending],
     waiting: RunSet,
     adoption: Adoption,
@@ -245,6 +311,9 @@ def _report(
         in_flight=RunSet.union(() if declared.cancelled else places.in_flight.values()),
         **nowhere,
         cancelled=cancelled,
+        exact=view.exact,
+        # What was sent since has made the look void.
+        look_again_in_s=None if sendings[1:] and sendings[1].jobs_sent else view.look_again_in_s,
         waiting=waiting,
         resubmitted=sum(sending.runs_sent for sending in sendings[1:]),
         jobs_sent=sum(sending.jobs_sent for sending in sendings),

@@ -20,7 +20,7 @@ from gapless.declaration.control import ControlState
 from gapless.declaration.extensions import extension
 from gapless.declaration.frozen import FrozenSpace
 from gapless.declaration.runset import MAX_RUNS
-from gapless.declaration.sweep import CommandTarget, Declaration, FrozenSweep
+from gapless.declaration.sweep import Declaration, FrozenSweep
 from gapless.errors import UserMistake
 from gapless.storage import layout
 from gapless.storage.bundle_changes import changes_since
@@ -33,10 +33,10 @@ from receipts.errors import (
     SweepCancelled,
     SweepChanged,
     TooManyRuns,
-    UnsupportedTarget,
 )
-from receipts.jobs import Round, send_pending, write_round
+from receipts.jobs import Round, send_pending, telling_what_waits, write_round
 from receipts.ledger import Ledger, SweepRow, Why
+from receipts.looks import forget_looks
 from receipts.ports import Clock, NewId
 
 __all__ = ["CodeBundle", "SubmitReport", "submit"]
@@ -132,8 +132,9 @@ def submit(  # noqa: PLR0913 - each port by name: a simulator stops between any 
             generation=_SUBMIT_GENERATION,
         )
         write_round(ledger, this, [(0, unsent)], clock=clock, new_id=new_id)
-        queues.create(layout.jobs_queue(sweep_id))
-        queues.create(layout.results_queue(sweep_id))
+        with telling_what_waits(sweep_id, ledger=ledger):
+            queues.create(layout.jobs_queue(sweep_id))
+            queues.create(layout.results_queue(sweep_id))
         sending = send_pending(
             sweep_id,
             ledger=ledger,
@@ -156,8 +157,6 @@ def submit(  # noqa: PLR0913 - each port by name: a simulator stops between any 
 
 
 def _refuse_unfit(frozen: FrozenSweep) -> None:
-    if isinstance(frozen.declaration.target, CommandTarget):
-        raise UnsupportedTarget(frozen.declaration.id)
     if frozen.segment.count > MAX_RUNS:
         raise TooManyRuns(frozen.declaration.id, asked=frozen.segment.count, most=MAX_RUNS)
 
@@ -181,8 +180,11 @@ def _enter(
 ) -> _Entered:
     declaration, now_s = frozen.declaration, clock()
     # Receipts and messages of a sweep that the home does not hold speak of a home that is gone: its
-    # jobs would be done beside the new ones, with the code of then.
+    # jobs would be done beside the new ones, with the code of then, and its results be taken for
+    # theirs. Where there is no such queue, as usual, a drop costs nothing; where there is one, its
+    # counts could not vouch that it is empty, and a service may bar its name for a minute.
     ledger.forget_sweep(declaration.id)
+    forget_looks(ledger, declaration.id)
     queues.drop(layout.jobs_queue(declaration.id))
     queues.drop(layout.results_queue(declaration.id))
     ledger.record_sweep(

@@ -15,9 +15,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["HEAD", "metadata", "receipts", "schema_version", "sweeps"]
+__all__ = ["HEAD", "looks", "metadata", "receipts", "schema_version", "sweeps"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The version of the tables this program reads and writes."""
 
 metadata = MetaData(
@@ -65,3 +65,16 @@ receipts = Table(
     UniqueConstraint("sweep", "block", "generation"),
     Index(None, "sweep", "state", "id"),
 )
+
+looks = Table(
+    "looks",
+    metadata,
+    Column("sweep", String(80), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("at_s", Float, primary_key=True),
+    Column("runs", LargeBinary, nullable=False),
+    # The queues that were found empty: others by now have nothing to do with that look.
+    Column("jobs_created_at_s", Float, nullable=False),
+    Column("results_created_at_s", Float, nullable=False),
+)
+"""Runs that a look at queues known by their counts found nowhere: the first look of two."""

@@ -1,9 +1,32 @@
-"""What holds for every test: retries of blips neither wait nor hide what a test does."""
+"""What holds for every test: no real account, and retries of blips neither wait nor hide."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import stamina
+
+from tests.services.fixtures import ministack, moto_server, on_ministack, on_moto
+from tests.services.postgresql import postgresql, postgresql_alone, postgresql_url
+from tests.services.servers import ACCOUNT_SETTINGS
+
+__all__ = [
+    "ministack",
+    "moto_server",
+    "no_patience",
+    "on_ministack",
+    "on_moto",
+    "postgresql",
+    "postgresql_alone",
+    "postgresql_url",
+]
+
+
+def pytest_configure() -> None:
+    """Forget the account of the person who runs the tests, here and in every program started."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(ACCOUNT_SETTINGS)
 
 
 @pytest.fixture(autouse=True)

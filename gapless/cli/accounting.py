@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gapless.cli.options import HomeOption, JsonOption, OneSweepArgument, StateOption, SweepArgument
+from gapless.cli.options import (
+    HomeOption,
+    JsonOption,
+    LedgerOption,
+    OneSweepArgument,
+    StateOption,
+    SweepArgument,
+)
 from gapless.cli.output import print_document, print_line, print_note
 from gapless.cli.wording import counted
 
@@ -22,19 +30,23 @@ if TYPE_CHECKING:
 __all__ = ["reconcile", "resubmit"]
 
 _WATCH_EVERY_S = 2.0
+_WATCH_REMOTE_EVERY_S = 15.0
+"""A look at a home on S3 is a dozen requests, which cost."""
 _IN_FLIGHT = 3
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _SHOWN_RANGES = 12
 
 
-def reconcile(
+def reconcile(  # noqa: PLR0913 - an argument is an option of the command
     sweep: SweepArgument = None,
     home: HomeOption = None,
     state: StateOption = None,
+    ledger: LedgerOption = None,
     *,
     resubmit: Annotated[bool, typer.Option("--resubmit", help="Send gaps again.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="With --resubmit: without waiting for earlier copies.")
+        bool,
+        typer.Option("--force", help="With --resubmit: believe one look, wait for no copies."),
     ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again and again while runs are in flight.")
@@ -52,20 +64,22 @@ def reconcile(
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
     from gapless.wiring import open_home  # noqa: PLC0415
 
-    opened = open_home(home, state=state, create=False)
+    opened = open_home(home, state=state, ledger=ledger, create=False, tell=print_note)
+    opened = opened.for_people(print_note)
     if rebuild:
         _tell_rebuild(rebuild_ledger(opened))
     sweep_id = choose_sweep(opened.store, sweep)
+    every_s = _WATCH_REMOTE_EVERY_S if opened.is_remote else _WATCH_EVERY_S
     while True:
         report = reconcile_once(opened, sweep_id, resubmit=resubmit, force=force)
         status = int(report.exit_status)
-        if not watch or status != _IN_FLIGHT:
+        if not watch or not _may_change(report, resubmit=resubmit):
             break
         print_note(
             f"{report.stored_runs:,} of {report.total:,} runs stored, "
-            f"{len(report.in_flight):,} in flight"
+            f"{len(report.in_flight):,} in flight{_not_told_yet(report)}"
         )
-        time.sleep(_WATCH_EVERY_S)
+        time.sleep(_next_look_in_s(report, every_s))
     if json:
         print_document(_document(report))
     else:
@@ -77,6 +91,7 @@ def resubmit(
     sweep: OneSweepArgument,
     home: HomeOption = None,
     state: StateOption = None,
+    ledger: LedgerOption = None,
     runs: Annotated[
         str | None,
         typer.Option("--runs", metavar="1,5-9", help="Which runs, by number.", show_default=False),
@@ -105,7 +120,8 @@ def resubmit(
         raise typer.BadParameter("give either --runs or --outcome", param_hint="--runs, --outcome")
     wanted: RunSet | list[Outcome]
     wanted = _parse_runs(runs) if runs is not None else _parse_outcomes(outcome or "")
-    opened = open_home(home, state=state, create=False)
+    opened = open_home(home, state=state, ledger=ledger, create=False, tell=print_note)
+    opened = opened.for_people(print_note)
     sweep_id = choose_sweep(opened.store, sweep)
     report = resubmit_runs(opened, sweep_id, wanted)
     if json:
@@ -126,6 +142,28 @@ def resubmit(
     if report.jobs_pending:
         print_note(f"{counted(report.jobs_pending, 'job')} not sent yet: the same command does it")
         raise typer.Exit(1)
+
+
+def _may_change(report: ReconcileReport, *, resubmit: bool) -> bool:
+    """Tell whether a later look may show something else without anybody's doing."""
+    return int(report.exit_status) == _IN_FLIGHT or (resubmit and bool(report.waiting))
+
+
+def _next_look_in_s(report: ReconcileReport, every_s: float) -> float:
+    again_s = report.look_again_in_s
+    return every_s if again_s is None else max(_WATCH_EVERY_S, min(every_s, again_s))
+
+
+def _not_told_yet(report: ReconcileReport) -> str:
+    if report.look_again_in_s is None:
+        return ""
+    return f" or lost, which a look in {_rounded(report.look_again_in_s)} tells"
+
+
+def _rounded(seconds: float) -> str:
+    from gapless.local.progress import duration_text  # noqa: PLC0415
+
+    return duration_text(float(math.ceil(seconds)))
 
 
 def _parse_runs(text: str) -> RunSet:
@@ -203,6 +241,8 @@ def _document(report: ReconcileReport) -> dict[str, Any]:
         "pending": len(report.pending),
         "cancelled": len(report.cancelled),
         "waiting": len(report.waiting),
+        "exact": report.exact,
+        "look_again_in_s": report.look_again_in_s,
         "resubmitted": report.resubmitted,
         "jobs_sent": report.jobs_sent,
         "jobs_pending": report.jobs_pending,
@@ -271,10 +311,10 @@ def _by_outcome(report: ReconcileReport) -> str:
 
 def _queued(report: ReconcileReport) -> str:
     if not report.jobs_queued and not report.deliveries_queued:
-        return ""
-    deliveries = report.deliveries_queued
+        return "" if report.exact or not report.in_flight else "the queues count no message"
+    deliveries, about = report.deliveries_queued, "" if report.exact else "about "
     return (
-        f"in {counted(report.jobs_queued, 'job')} and {deliveries:,} "
+        f"in {about}{counted(report.jobs_queued, 'job')} and {deliveries:,} "
         f"{'delivery' if deliveries == 1 else 'deliveries'}"
     )
 
@@ -294,6 +334,12 @@ def _verdict(report: ReconcileReport) -> str:
         return "complete: every run has its result"
     if report.cancelled:
         return "cancelled: not complete, and nothing more will come"
+    if int(report.exit_status) == _IN_FLIGHT and report.look_again_in_s is not None:
+        return (
+            "not complete: these queues only count, and late; in "
+            f"{_rounded(report.look_again_in_s)} `sweep reconcile {report.sweep_id}` can tell what "
+            "is in flight and what is lost (--watch waits for it)"
+        )
     if int(report.exit_status) == _IN_FLIGHT:
         return "not complete: the rest is in flight (nodes and aggregators must run)"
     return f"gaps: `sweep reconcile {report.sweep_id} --resubmit` sends them again"

@@ -1,7 +1,8 @@
 """Commands that we print, worded so that they work when pasted.
 
-A person who gave --home or --state by flag has to give them again; what came from the environment
-or is the default holds for the next command too.
+A person who gave --home, --state or --ledger by flag has to give them again; what came from the
+environment or is the default holds for the next command too. A password is never printed: where the
+ledger's address holds one, the command shows which variable to set.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from gapless.errors import GaplessError
 __all__ = ["advised", "advising", "pasteable", "places_given"]
 
 _COMMAND = re.compile(r"`(sweep (\w+)\b[^`\n]*)`")
-_PLACES = ("home", "state")
+_PLACES = ("home", "state", "ledger")
 _WITHOUT_STATE = frozenset({"results"})
+_WITH_LEDGER = frozenset({"run", "submit", "reconcile", "resubmit", "remove"})
 
 _given: ContextVar[Mapping[str, str]] = ContextVar("_given", default={})  # noqa: B039 - never changed
 
@@ -40,7 +42,7 @@ def pasteable(text: str) -> str:
 
 @contextmanager
 def places_given(places: Mapping[str, str]) -> Iterator[None]:
-    """Let `home` and `state`, given by flag, stand in every command printed meanwhile."""
+    """Let `home`, `state` and `ledger`, given by flag, stand in every command printed meanwhile."""
     token = _given.set(places)
     try:
         yield
@@ -91,6 +93,25 @@ def _by_flag(context: typer.Context, name: str) -> bool:
 def _with_places(command: str, verb: str) -> str:
     for name, value in _given.get().items():
         option = f"--{name}"
-        if f"{option} " not in command and not (name == "state" and verb in _WITHOUT_STATE):
+        if f"{option} " in command or not _takes(verb, name):
+            continue
+        if name == "ledger":
+            command = _with_ledger(command, value)
+        else:
             command = f"{command} {option} {shlex.quote(value)}"
     return command
+
+
+def _takes(verb: str, place: str) -> bool:
+    if place == "ledger":
+        return verb in _WITH_LEDGER
+    return place != "state" or verb not in _WITHOUT_STATE
+
+
+def _with_ledger(command: str, url: str) -> str:
+    # Here: the face of the program must not load what only this needs.
+    from gapless.wiring.ledger_address import holds_secret, shown_ledger  # noqa: PLC0415
+
+    if holds_secret(url):
+        return f"GAPLESS_LEDGER={shlex.quote(shown_ledger(url))} {command}"
+    return f"{command} --ledger {shlex.quote(url)}"

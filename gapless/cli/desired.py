@@ -68,7 +68,7 @@ def cancel(sweep: OneSweepArgument, home: HomeOption = None, state: StateOption 
         opened.store.set_control(sweep_id, state=ControlState.CANCELLED, at_s=clock())
     # The wish is durable before the queues go: a crash here leaves messages that no node takes
     # and that the same command drops.
-    if opened.queue_file.exists():
+    if opened.has_queues():
         queues = opened.queues()
         try:
             queues.drop(layout.jobs_queue(sweep_id))
@@ -85,5 +85,5 @@ def _open(sweep: str, home: str | None, state: Path | None) -> tuple[Home, str]:
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
     from gapless.wiring import open_home  # noqa: PLC0415
 
-    opened = open_home(home, state=state, create=False)
+    opened = open_home(home, state=state, create=False, tell=print_note).for_people(print_note)
     return opened, choose_sweep(opened.store, sweep)

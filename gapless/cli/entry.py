@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand
 
-from gapless.cli import accounting, desired, programs, reading, submitting
+from gapless.cli import accounting, desired, programs, reading, removing, submitting
 from gapless.cli.advice import advising
 from gapless.cli.output import end_with, print_line, run_program
 
@@ -35,6 +35,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("pause", desired.pause),
     ("resume", desired.resume),
     ("cancel", desired.cancel),
+    ("remove", removing.remove),
 )
 
 

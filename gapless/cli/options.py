@@ -20,6 +20,7 @@ __all__ = [
     "HomeOption",
     "JobSizeOption",
     "JsonOption",
+    "LedgerOption",
     "NewOption",
     "OneSweepArgument",
     "ParentPipeOption",
@@ -53,8 +54,8 @@ HomeOption = Annotated[
     typer.Option(
         "--home",
         envvar="GAPLESS_HOME",
-        metavar="FOLDER",
-        help="Where sweeps live.  [default: ./sweeps]",
+        metavar="HOME",
+        help="Where sweeps live: a folder, or s3://BUCKET/PREFIX.  [default: ./sweeps]",
         show_default=False,
     ),
 ]
@@ -65,7 +66,18 @@ StateOption = Annotated[
         envvar="GAPLESS_STATE",
         metavar="FOLDER",
         help="A folder on a local disk for queue and ledger, when the home is on a network file "
-        "system.  [default: the home]",
+        "system or on S3.  [default: the home; for one on S3 a folder of the user's]",
+        show_default=False,
+    ),
+]
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger",
+        envvar="GAPLESS_LEDGER",
+        metavar="URL",
+        help="A database for the ledger, such as postgresql+psycopg://user@host/name.  "
+        "[default: SQLite in the state folder]",
         show_default=False,
     ),
 ]

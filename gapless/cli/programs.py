@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["aggregate", "node"]
 
-_POLL_S = 5.0
-_POLL_UNDER_RUN_S = 0.25
+_LOG = logging.getLogger("gapless")
 
 _IdleExitOption = Annotated[
     float | None,
@@ -57,9 +56,11 @@ def node(  # noqa: PLR0913 - an argument is an option of the command
     leave_with_parent(parent_pipe)
     _log_to_stderr()
     from compute_node.agent import NodeSettings, run_node  # noqa: PLC0415
+    from compute_node.rules import Remainders  # noqa: PLC0415
     from gapless.wiring import clock, core_count, new_id, open_home, program_id  # noqa: PLC0415
 
-    opened = open_home(home, state=state, create=False)
+    opened = open_home(home, state=state, create=False, tell=_LOG.warning)
+    pace = opened.pace if parent_pipe is None else opened.pace_under_run
     ids = _sweep_ids(opened, sweeps, parent_pipe)
     name, most = node_id or program_id("node"), workers or core_count()
     _say_start(f"node {name}: {counted(most, 'worker')}", opened, ids)
@@ -77,13 +78,19 @@ def node(  # noqa: PLR0913 - an argument is an option of the command
                 until_complete=until_complete,
                 work_folder=opened.node_work_folder,
                 lease_s=opened.record.lease_s,
-                control_s=_POLL_S if parent_pipe is None else _POLL_UNDER_RUN_S,
+                receive_wait_s=pace.receive_wait_s,
+                control_s=pace.control_s,
+                completeness_s=pace.completeness_s,
+                failures_s=pace.failures_s,
+                # Amazon SQS gives a lease by a receive only.
+                remainders=Remainders.ANYBODYS if opened.is_remote else Remainders.LEASED,
                 clock=clock,
                 new_id=new_id,
             )
         )
     finally:
         queues.close()
+        _say_requests(opened)
     raise typer.Exit(status)
 
 
@@ -102,7 +109,8 @@ def aggregate(
     from aggregator.service import AggregatorSettings, run_aggregator  # noqa: PLC0415
     from gapless.wiring import clock, open_home, program_id  # noqa: PLC0415
 
-    opened = open_home(home, state=state, create=False)
+    opened = open_home(home, state=state, create=False, tell=_LOG.warning)
+    pace = opened.pace if parent_pipe is None else opened.pace_under_run
     ids = _sweep_ids(opened, sweeps, parent_pipe)
     name = program_id("aggregator")
     _say_start(f"aggregator {name}", opened, ids)
@@ -115,16 +123,17 @@ def aggregate(
                 queues=queues,
                 sweep_ids=ids,
                 lease_s=opened.record.lease_s,
-                # Under `sweep run` a poll costs little and a sweep may appear at any moment.
-                poll_s=_POLL_S if parent_pipe is None else _POLL_UNDER_RUN_S,
+                receive_wait_s=pace.receive_wait_s,
+                poll_s=pace.control_s,
                 until_complete=until_complete,
                 idle_exit_s=idle_exit,
                 clock=clock,
-                sweep_leftovers=opened.blobs.sweep_leftovers,
+                sweep_leftovers=opened.sweep_leftovers,
             )
         )
     finally:
         queues.close()
+        _say_requests(opened)
     raise typer.Exit(status)
 
 
@@ -142,11 +151,19 @@ def _sweep_ids(
 
 def _say_start(who: str, home: Home, ids: tuple[str, ...] | None) -> None:
     what = "every sweep" if ids is None else ", ".join(ids)
-    state = "" if home.state_folder == home.folder else f" (state: {home.state_folder})"
-    logging.getLogger("gapless").info("%s; %s of the home %s%s", who, what, home.folder, state)
+    state = "" if home.given_state is None else f" (state: {home.given_state})"
+    _LOG.info("%s; %s of the home %s%s", who, what, home.location, state)
+
+
+def _say_requests(home: Home) -> None:
+    said = home.told_requests()
+    if said:
+        _LOG.info("%s", said)
 
 
 def _log_to_stderr() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
+    # Where it found credentials and endpoint is told once a client, and there are many.
+    logging.getLogger("botocore").setLevel(logging.WARNING)

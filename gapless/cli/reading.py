@@ -40,21 +40,21 @@ def status(
     from gapless.local.status import nodes_heard, status_of  # noqa: PLC0415
     from gapless.wiring import clock, read_home  # noqa: PLC0415
 
-    opened = read_home(home, state=state)
+    opened = read_home(home, state=state, tell=print_note).for_readers(print_note)
     ids = opened.store.ids() if sweep is None else [choose_sweep(opened.store, sweep)]
-    found = [status_of(opened, sweep_id) for sweep_id in ids]
+    found = status_of(opened, ids, tell=print_note)
     nodes = nodes_heard(opened, clock())
     if json:
         print_document(
             {
-                "home": str(opened.folder),
+                "home": opened.location,
                 "sweeps": [_document(each) for each in found],
                 "nodes": [{"node": each.node, "heard_s_ago": each.heard_s_ago} for each in nodes],
             }
         )
         return
     if not found:
-        print_line(f"{opened.folder} holds no sweep yet")
+        print_line(f"{opened.location} holds no sweep yet")
         return
     _print_status(found)
     print_line(_nodes_line(nodes))
@@ -97,14 +97,14 @@ def results(
     json: JsonOption = False,
 ) -> None:
     """Show the stored results of a sweep, or write them as CSV."""
-    from gapless.local.api import open  # noqa: A004, PLC0415
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
+    from gapless.results.reader import Results  # noqa: PLC0415
     from gapless.wiring import read_home  # noqa: PLC0415
 
     if csv is not None and json:
         raise typer.BadParameter("give either --csv or --json", param_hint="--csv, --json")
-    sweep_id = choose_sweep(read_home(home).store, sweep)
-    found = open(home, sweep_id)
+    opened = read_home(home, tell=print_note).for_readers(print_note)
+    found = Results(opened.blobs, choose_sweep(opened.store, sweep))
     wanted = None if columns is None else [part.strip() for part in columns.split(",")]
     if csv is not None:
         _write_csv(found, csv, limit=limit, wanted=wanted)
@@ -181,7 +181,8 @@ def _write_csv(found: Results, target: str, *, limit: int | None, wanted: list[s
     print_note(f"{target}: {counted(len(chosen), 'run')}; {found}")
 
 
-_SELDOM = {"ok", "failed", "timeout", "lost", "in flight", "shards", "bad"}
+_QUEUED = ("jobs", "deliveries")
+_SELDOM = {"ok", "failed", "timeout", "lost", "in flight", *_QUEUED, "shards", "bad"}
 """Columns of `sweep status` that are left out where they are zero everywhere."""
 
 
@@ -190,13 +191,14 @@ def _print_status(found: list[SweepStatus]) -> None:
         "runs": [each.total for each in found],
         "stored": [each.stored for each in found],
         **{label: [each.outcomes[label] for each in found] for label in found[0].outcomes},
-        "in flight": [each.in_flight for each in found],
+        **_on_queues(found),
         "left": [each.left for each in found],
         "shards": [each.shards for each in found],
         "bad": [each.quarantined for each in found],
     }
+    about = "~" if found[0].approximate else ""
     shown = {
-        name: ["?" if count is None else f"{count:,}" for count in counts]
+        name: ["?" if n is None else f"{about if name in _QUEUED else ''}{n:,}" for n in counts]
         for name, counts in columns.items()
         if name not in _SELDOM or any(count != 0 for count in counts)
     }
@@ -208,8 +210,20 @@ def _print_status(found: list[SweepStatus]) -> None:
     for each in found:
         if each.paused_itself:
             print_line(f"{each.sweep_id} paused itself: {each.paused_itself}")
+    if any(about and name in _QUEUED for name in shown):
+        print_line("jobs, deliveries: messages as the queues count them, roughly")
     if any(each.quarantined for each in found):
         print_line("bad: unreadable messages, kept in quarantine")
+
+
+def _on_queues(found: list[SweepStatus]) -> dict[str, list[int | None]]:
+    """Say what is on the queues: of remote ones only how many messages, and that roughly."""
+    if not found[0].approximate:
+        return {"in flight": [each.in_flight for each in found]}
+    return {
+        "jobs": [each.jobs for each in found],
+        "deliveries": [each.deliveries for each in found],
+    }
 
 
 def _standing(each: SweepStatus) -> str:
@@ -236,6 +250,7 @@ def _document(each: SweepStatus) -> dict[str, Any]:
         "left": each.left,
         "jobs_queued": each.jobs,
         "deliveries_queued": each.deliveries,
+        "queues_approximate": each.approximate,
         "shards": each.shards,
         "quarantined": each.quarantined,
         "problems": list(each.problems),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -17,6 +16,7 @@ from gapless.cli.options import (
     HomeOption,
     JobSizeOption,
     JsonOption,
+    LedgerOption,
     NewOption,
     StateOption,
     WorkersOption,
@@ -40,6 +40,7 @@ def run(  # noqa: PLR0913 - an argument is an option of the command
     file: FileArgument,
     home: HomeOption = None,
     state: StateOption = None,
+    ledger: LedgerOption = None,
     workers: WorkersOption = None,
     code: CodeOption = None,
     extend: ExtendOption = None,
@@ -67,7 +68,7 @@ def run(  # noqa: PLR0913 - an argument is an option of the command
     from gapless.wiring import core_count  # noqa: PLC0415
 
     prepared = prepare(read_sweep(file), Wish(code=_which(code), extend=extend, new=new))
-    opened = open_home_for(prepared, home, state)
+    opened = open_home_for(prepared, home, state=state, ledger=ledger, tell=print_note)
     for note in tell_of_home(opened, file, by_default=home is None):
         print_note(note)
     summary = run_here(
@@ -78,9 +79,9 @@ def run(  # noqa: PLR0913 - an argument is an option of the command
     )
     again = ("run", file, *(() if extend is None else ("--extend", extend)))
     if json:
-        print_document(_summary_document(summary, opened.folder))
+        print_document(_summary_document(summary, opened.location))
     else:
-        _print_summary(summary, opened.folder)
+        _print_summary(summary, opened.location)
     if not summary.complete:
         print_note(f"the same command continues: {advised(*again)}")
         raise typer.Exit(_STOPPED)
@@ -94,6 +95,7 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
     file: FileArgument,
     home: HomeOption = None,
     state: StateOption = None,
+    ledger: LedgerOption = None,
     code: CodeOption = None,
     extend: ExtendOption = None,
     job_size: JobSizeOption = None,
@@ -120,12 +122,14 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
     source = read_sweep(file)
     if dry_run:
         from gapless.local.plan import plan_submit  # noqa: PLC0415
+        from gapless.wiring import S3Address, home_address  # noqa: PLC0415
 
         plan = plan_submit(source, job_size=job_size)
+        billed = isinstance(home_address(home), S3Address)
         if json:
-            print_document(_plan_document(plan))
+            print_document(_plan_document(plan, billed=billed))
         else:
-            _print_plan(plan)
+            _print_plan(plan, billed=billed)
         return
     from gapless.local.submission import (  # noqa: PLC0415
         Wish,
@@ -148,13 +152,15 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
                 print_document({"submitted": False, "trial": _trial_document(trial)})
             print_note("nothing was submitted")
             raise typer.Exit(_NOT_OK)
-    opened = open_home_for(prepared, home, state)
+    opened = open_home_for(prepared, home, state=state, ledger=ledger, tell=print_note).for_people(
+        print_note
+    )
     prepared, notes = settle(opened, prepared)
     for note in (*tell_of_home(opened, file, by_default=home is None), *notes):
         print_note(note)
     report = submit_prepared(opened, prepared)
     if json:
-        print_document(_report_document(report, opened.folder, trial))
+        print_document(_report_document(report, opened.location, trial))
     else:
         _print_report(report)
     for refusal in report.refusals:
@@ -168,7 +174,7 @@ def _which(code: CodeChoice | None) -> Literal["old", "new"] | None:
     return None if code is None else code.value
 
 
-def _print_summary(summary: RunSummary, home: Path) -> None:
+def _print_summary(summary: RunSummary, home: str) -> None:
     from gapless.local.progress import duration_text  # noqa: PLC0415
 
     outcomes = ", ".join(f"{count:,} {label}" for label, count in summary.outcomes.items() if count)
@@ -203,10 +209,10 @@ def _advice(summary: RunSummary, again: tuple[object, ...]) -> str:
     )
 
 
-def _summary_document(summary: RunSummary, home: Path) -> dict[str, Any]:
+def _summary_document(summary: RunSummary, home: str) -> dict[str, Any]:
     return {
         "sweep": summary.sweep_id,
-        "home": str(home),
+        "home": home,
         "complete": summary.complete,
         "total": summary.total,
         "stored": summary.stored,
@@ -220,16 +226,14 @@ def _summary_document(summary: RunSummary, home: Path) -> dict[str, Any]:
     }
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: Plan, *, billed: bool) -> None:
     about = "" if plan.exact else "about "
     print_line(f"{plan.name}{f' ({plan.sweep_id})' if plan.sweep_id else ''}")
     print_line(f"  points      {about}{plan.points:,}")
     print_line(f"  replicates  {plan.replicates:,}")
     print_line(f"  runs        {about}{plan.runs:,}")
     print_line(f"  jobs        {about}{plan.jobs:,} of up to {counted(plan.job_size, 'run')}")
-    print_line(
-        f"  requests    {about}{plan.requests:,} if the queue were a remote service (not here)"
-    )
+    print_line(f"  requests    {about}{plan.requests:,} {_price(plan, billed=billed)}")
     if plan.hours is not None:
         print_line(f"  hours       {about}{plan.hours:,.3g} of one core")
     for number, point in enumerate(plan.first_points):
@@ -240,7 +244,15 @@ def _print_plan(plan: Plan) -> None:
     print_note("nothing was written")
 
 
-def _plan_document(plan: Plan) -> dict[str, Any]:
+def _price(plan: Plan, *, billed: bool) -> str:
+    if not billed:
+        return "if the queue were a remote service (not here)"
+    dollars = plan.requests_dollars
+    cost = "less than $0.01" if dollars < 0.01 else f"about ${dollars:,.2f}"
+    return f"to the queues (SQS): {cost} at $0.40 a million; waiting nodes and S3 come on top"
+
+
+def _plan_document(plan: Plan, *, billed: bool) -> dict[str, Any]:
     return {
         "name": plan.name,
         "sweep": plan.sweep_id,
@@ -251,6 +263,7 @@ def _plan_document(plan: Plan) -> dict[str, Any]:
         "jobs": plan.jobs,
         "job_size": plan.job_size,
         "requests": plan.requests,
+        "requests_dollars": plan.requests_dollars if billed else 0.0,
         "hours": plan.hours,
         "first_points": list(plan.first_points),
         "objection": plan.objection or None,
@@ -292,11 +305,11 @@ def _print_report(report: SubmitReport) -> None:
         print_line(f"  changed: {', '.join(report.changed)}")
 
 
-def _report_document(report: SubmitReport, home: Path, trial: Trial | None) -> dict[str, Any]:
+def _report_document(report: SubmitReport, home: str, trial: Trial | None) -> dict[str, Any]:
     return {
         "submitted": True,
         "sweep": report.sweep_id,
-        "home": str(home),
+        "home": home,
         "total": report.total,
         "created": report.created,
         "extended_by": report.extended_by,

@@ -20,6 +20,7 @@ __all__ = [
     "Target",
     "command_mistakes",
     "function_name",
+    "word_parts",
 ]
 
 FUNCTION_EXPECTED = 'a function like "module:name"'
@@ -80,17 +81,48 @@ def function_name(function: object) -> str:
     return f"{module}:{name}"
 
 
+def word_parts(word: str) -> list[tuple[str, str | None]]:
+    """Cut a word of a command into (text, name of the value that follows or None).
+
+    ValueError says what stands there that is no {name}: nothing but a name may stand in braces.
+    """
+    try:
+        found = list(string.Formatter().parse(word))
+    except ValueError:
+        raise ValueError(
+            f'found a single brace in "{word}", expected {{name}}, {{{{ or }}}}'
+        ) from None
+    for _, name, form, conversion in found:
+        if name is not None and not name.isidentifier():
+            raise ValueError(
+                f"found {{{name[:40]}… in {word!r:.80}, expected {{name}}; a plain brace is "
+                "written twice, {{ or }}"
+            )
+        if name is not None and (form or conversion):
+            written = name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+            raise ValueError(
+                f"found {{{written}}}, expected {{{name}}}: values are written in full, the "
+                "program may shorten them"
+            )
+    return [(text, name) for text, name, _, _ in found]
+
+
 def command_mistakes(command: Iterable[str], parameters: Iterable[str]) -> list[str]:
-    """Say what is wrong with the placeholders of a command; empty when nothing is."""
+    """Say what is wrong with the words of a command; empty when nothing is."""
     known = {*parameters, *PLACEHOLDERS}
     mistakes: list[str] = []
-    for word in command:
-        try:
-            fields = [name for _, name, _, _ in string.Formatter().parse(word) if name is not None]
-        except ValueError:
-            mistakes.append(f'found a single brace in "{word}", expected {{name}}, {{{{ or }}}}')
+    for index, word in enumerate(command):
+        if "\0" in word:
+            mistakes.append(f"found NUL in {word!r:.80}, which no word of a command can hold")
             continue
-        for name in fields:
+        if index == 0 and not word.strip():
+            mistakes.append("found no program, expected its name or path as the first word")
+        try:
+            names = [name for _, name in word_parts(word) if name is not None]
+        except ValueError as error:
+            mistakes.append(str(error))
+            continue
+        for name in names:
             if name not in known:
                 close = nearest(name, known)
                 wanted = f"{{{close}}}" if close else "one of " + ", ".join(sorted(known))

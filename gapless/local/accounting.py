@@ -34,6 +34,8 @@ def reconcile_once(
             new_id=new_id,
             resubmit=resubmit,
             force=force,
+            settle_s=home.record.settle_s,
+            retention_s=home.record.retention_s,
         )
 
 
@@ -56,15 +58,16 @@ def resubmit_runs(
 
 
 def _need_ledger(home: Home, sweep_id: str) -> None:
-    """Make no ledger where none is: the right one may be in a folder that --state names."""
-    if not home.ledger_file.exists():
-        raise LedgerLacksSweep(sweep_id, location=str(home.ledger_file))
+    """Make no ledger where none is: the right one may be where --state or --ledger say."""
+    if not home.has_ledger():
+        raise LedgerLacksSweep(sweep_id, location=home.ledger_shown)
 
 
 def rebuild_ledger(home: Home) -> RebuildReport:
     """Give the ledger what the home says that it lacks; a damaged file is moved aside first."""
+    home.make_state_folder()
     ledger, report = open_and_rebuild(
-        home.state_folder, store=home.store, clock=clock, new_id=new_id
+        home.ledger_place, store=home.store, clock=clock, new_id=new_id
     )
     ledger.close()
     return report

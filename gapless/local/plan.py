@@ -15,6 +15,8 @@ from receipts.jobs import job_size_for
 __all__ = ["Plan", "plan_submit"]
 
 _SHOWN = 3
+_DOLLARS_A_REQUEST = 0.40 / 1_000_000
+"""Amazon SQS pricing, standard queues, us-east-1, past the first million a month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,11 @@ class Plan:
     def runs(self) -> int:
         """Points x replicates."""
         return self.points * self.replicates
+
+    @property
+    def requests_dollars(self) -> float:
+        """What Amazon SQS bills for the requests, roughly, in US dollars."""
+        return self.requests * _DOLLARS_A_REQUEST
 
 
 def plan_submit(source: Source, *, job_size: int | None) -> Plan:

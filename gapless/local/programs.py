@@ -64,6 +64,7 @@ class Program:
                     stdout=log,
                     stderr=log,
                     pass_fds=(reading,),
+                    env=_environment(),
                     start_new_session=True,
                 )
         except BaseException:
@@ -163,6 +164,11 @@ class Program:
                 self._log.replace(self._log.with_suffix(".old.log"))
         except FileNotFoundError:
             pass
+
+
+def _environment() -> dict[str, str]:
+    # Neither program opens the ledger, and the code of users need not see its password.
+    return {name: each for name, each in os.environ.items() if name != "GAPLESS_LEDGER"}
 
 
 def _ending(status: int) -> str:

@@ -11,7 +11,7 @@ from gapless.errors import GaplessError
 __all__ = ["in_python", "python_words"]
 
 _OPTIONS = re.compile(
-    r"`?--(?:(code) (old|new)|(extend) ([a-z0-9][\w-]*)|(new)|(home|state))\b`?(?! [A-Z])"
+    r"`?--(?:(code) (old|new)|(extend) ([a-z0-9][\w-]*)|(new)|(home|state|ledger))\b`?(?! [A-Z])"
 )
 _IN_COMMAND = re.compile(r"(`sweep [^`]*`)")
 

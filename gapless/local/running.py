@@ -12,29 +12,29 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from compute_node.commands import UNFIT
-from compute_node.node_report import told_unfit
 from gapless.declaration.control import ControlState
 from gapless.errors import GaplessError
-from gapless.local.programs import Program
+from gapless.local.awaiting import Awaiting, StoppedWaiting
+from gapless.local.pair import Pair
 from gapless.local.progress import Moment, Silence, Watcher, duration_text
 from gapless.local.stopping import StopSignals
 from gapless.local.submission import Prepared, settle, submit_prepared
 from gapless.results.coverage import Coverage, CoverageReader, counts, missing
 from gapless.results.outcome import Outcome
 from gapless.storage.errors import StorageUnavailable
-from gapless.wiring import Home, program_id
+from gapless.wiring import Home, Pace
 
 if TYPE_CHECKING:
     from gapless.results.failures import Failure
 
 __all__ = ["RunSettings", "RunSummary", "SweepHalted", "SweepUnfit", "run_here"]
 
-_LOOK_EVERY_S = 0.5
-_FIRST_LOOKS_EVERY_S = 0.05
+_T = TypeVar("_T")
 _FIRST_LOOKS_S = 3.0
 _STALL_S = 5.0
 _LONGEST_STALL_S = 120.0
@@ -95,22 +95,12 @@ def run_here(
     """
     started_s = time.monotonic()
     with StopSignals() as stop, contextlib.ExitStack() as leaving:
-        prepared, notes = settle(home, prepared)
-        for note in notes:
-            watcher.note(note)
-        sweep_id = prepared.sweep_id(home)
-        pair = _Pair(home, sweep_id, settings)
         leaving.callback(watcher.close)
-        leaving.callback(pair.close)
-        if _has_work_already(home, sweep_id, prepared):
-            pair.start()
-        report = submit_prepared(home, prepared)
-        watch = _Watch(home, sweep_id, watcher)
-        if not watch.complete_now():
-            pair.start()
-            if not report.created:
-                # What was lost while nobody watched, such as the queue of a sweep taken up again.
-                watch.mend()
+        try:
+            pair, watch = _begin(home, prepared, settings, stop, watcher, leaving)
+        except StoppedWaiting:
+            return _nothing_done(prepared, time.monotonic() - started_s)
+        sweep_id = watch.sweep_id
         halted = _until_complete(pair, watch, stop)
         if (stop.count or watch.paused_itself) and not watch.complete:
             _leave_in_order(pair, watch, stop, settings.grace_s)
@@ -124,6 +114,54 @@ def run_here(
     elapsed_s = time.monotonic() - started_s
     summary = watch.summary(elapsed_s=elapsed_s, restarts=pair.restarts)
     return replace(summary, failures=_failures(home, sweep_id)) if summary.not_ok else summary
+
+
+def _begin(
+    home: Home,
+    prepared: Prepared,
+    settings: RunSettings,
+    stop: StopSignals,
+    watcher: Watcher,
+    leaving: contextlib.ExitStack,
+) -> tuple[Pair, _Watch]:
+    """Submit, and start node and aggregator; StoppedWaiting."""
+    awaiting = Awaiting(stop, tell=watcher.note)
+    # The files of a folder home answer at once, or a person has to see to them.
+    done = awaiting.done if home.is_remote else _at_once
+    prepared, notes = done(lambda: settle(home, prepared))
+    for note in notes:
+        watcher.note(note)
+    sweep_id = done(lambda: prepared.sweep_id(home))
+    pair = Pair(home, sweep_id, workers=settings.workers, grace_s=settings.grace_s)
+    leaving.callback(pair.close)
+    if done(lambda: _has_work_already(home, sweep_id, prepared)):
+        pair.start()
+    report = done(lambda: submit_prepared(home, prepared))
+    watch = done(lambda: _Watch(home, sweep_id, watcher))
+    if not watch.complete_now():
+        pair.start()
+        if not report.created:
+            # What was lost while nobody watched, such as the queue of a sweep taken up again.
+            watch.mend()
+    return pair, watch
+
+
+def _at_once(step: Callable[[], _T]) -> _T:
+    return step()
+
+
+def _nothing_done(prepared: Prepared, elapsed_s: float) -> RunSummary:
+    return RunSummary(
+        sweep_id=prepared.wish.extend or prepared.frozen.id,
+        total=prepared.frozen.segment.count,
+        outcomes={outcome.label: 0 for outcome in Outcome},
+        stored_here=0,
+        duplicates=0,
+        elapsed_s=elapsed_s,
+        resent=0,
+        restarts=0,
+        complete=False,
+    )
 
 
 def _failures(home: Home, sweep_id: str) -> tuple[Failure, ...]:
@@ -146,7 +184,7 @@ def _has_work_already(home: Home, sweep_id: str, prepared: Prepared) -> bool:
     return not _Watch(home, sweep_id, Silence()).complete_now()
 
 
-def _until_complete(pair: _Pair, watch: _Watch, stop: StopSignals) -> str:
+def _until_complete(pair: Pair, watch: _Watch, stop: StopSignals) -> str:
     """Watch until the sweep is complete ("") or stopped ("") or halted (why)."""
     started_s = time.monotonic()
     while True:
@@ -162,10 +200,10 @@ def _until_complete(pair: _Pair, watch: _Watch, stop: StopSignals) -> str:
             return watch.what_to_do()
         watch.mend_if_stalled()
         early = time.monotonic() - started_s < _FIRST_LOOKS_S
-        stop.wait(_FIRST_LOOKS_EVERY_S if early else _LOOK_EVERY_S)
+        stop.wait(watch.pace.first_watch_s if early else watch.pace.watch_s)
 
 
-def _revive_unless_done(pair: _Pair, watch: _Watch) -> None:
+def _revive_unless_done(pair: Pair, watch: _Watch) -> None:
     """Start anew what ended, unless it ended because the sweep is complete or cancelled."""
     watch.look()
     watch.look_at_state()
@@ -179,7 +217,7 @@ def _revive_unless_done(pair: _Pair, watch: _Watch) -> None:
     pair.revive(watch.watcher)
 
 
-def _leave_in_order(pair: _Pair, watch: _Watch, stop: StopSignals, grace_s: float) -> None:
+def _leave_in_order(pair: Pair, watch: _Watch, stop: StopSignals, grace_s: float) -> None:
     """End node, then aggregator, so that what the node still delivers is stored; or at once."""
     heard = stop.count
     watch.watcher.note(
@@ -195,69 +233,6 @@ def _leave_in_order(pair: _Pair, watch: _Watch, stop: StopSignals, grace_s: floa
         # Killing loses nothing: jobs and deliveries come back when their holder is gone.
         program.kill()
     watch.look()
-
-
-class _Pair:
-    """The node and the aggregator of one sweep."""
-
-    def __init__(self, home: Home, sweep_id: str, settings: RunSettings) -> None:
-        where = ["--home", str(home.folder)]
-        if home.state_folder != home.folder:
-            where += ["--state", str(home.state_folder)]
-        self._started = False
-        self._home = home
-        self._sweep_id = sweep_id
-        self._node_id = program_id("node")
-        self.node = Program(
-            "node",
-            [
-                *("node", sweep_id, *where, "--workers", str(settings.workers)),
-                *("--grace", f"{settings.grace_s}s", "--node-id", self._node_id),
-            ],
-            log=home.logs_folder / f"{sweep_id}-node.log",
-        )
-        self.aggregator = Program(
-            "aggregator",
-            ["aggregate", sweep_id, *where, "--until-complete"],
-            log=home.logs_folder / f"{sweep_id}-aggregator.log",
-        )
-
-    @property
-    def restarts(self) -> int:
-        return self.node.restarts + self.aggregator.restarts
-
-    def start(self) -> None:
-        """Start both; nothing when they were started before."""
-        if not self._started:
-            self._started = True
-            self.node.start()
-            self.aggregator.start()
-
-    def somebody_ended(self) -> bool:
-        return not (self.node.running and self.aggregator.running)
-
-    def revive(self, watcher: Watcher) -> None:
-        for program in (self.node, self.aggregator):
-            if not program.running and program.restart():
-                watcher.note(f"the {program.kind} ended by itself and was started again")
-
-    def why_unfit(self) -> str:
-        """Say why the node cannot do the sweep's runs, in its own words."""
-        told = told_unfit(self._home.blobs, self._node_id)
-        return told.get(self._sweep_id, "").strip() or self.node.report()
-
-    def ask_to_leave(self) -> None:
-        self.node.ask_to_leave()
-        self.aggregator.ask_to_leave()
-
-    def wait(self, timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        for program in (self.node, self.aggregator):
-            program.wait(max(0.0, deadline_s - time.monotonic()))
-
-    def close(self) -> None:
-        self.node.close()
-        self.aggregator.close()
 
 
 @dataclass(slots=True)
@@ -302,6 +277,11 @@ class _Watch:
     @property
     def stored(self) -> int:
         return sum(self._outcomes.values())
+
+    @property
+    def pace(self) -> Pace:
+        """How often to look."""
+        return self._home.pace_under_run
 
     def home_is_there(self) -> bool:
         """Tell whether the home is not away; starting a program without it would help nobody."""

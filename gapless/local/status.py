@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage import CoverageReader, counts, missing
 from gapless.storage import layout
 from gapless.storage.quarantine import count_kept
 from gapless.wiring import Home
 from queueing.errors import QueueError
-from receipts.in_flight import InFlight, look_in_flight
+from queueing.port import QueueFacts, Queues
+from receipts.in_flight import look_in_flight
+from receipts.ports import snapshots_of
 
 __all__ = ["NodeHeard", "SweepStatus", "nodes_heard", "status_of"]
 
@@ -29,8 +34,9 @@ class NodeHeard:
 class SweepStatus:
     """One sweep. `left` runs lack a result; `in_flight` of them are in jobs or deliveries.
 
-    `paused_itself` says why it did, "" when it did not.
-    `in_flight`, `jobs` and `deliveries` are None when the queue cannot be read from here.
+    `paused_itself` says why it did, "" when it did not. `in_flight`, `jobs` and `deliveries` are
+    None when the queue cannot be read from here; a remote queue only counts its messages, about
+    (`approximate`), and does not say which runs they hold.
     """
 
     sweep_id: str
@@ -42,6 +48,7 @@ class SweepStatus:
     in_flight: int | None
     jobs: int | None
     deliveries: int | None
+    approximate: bool
     shards: int
     quarantined: int
     problems: tuple[str, ...]
@@ -57,29 +64,60 @@ class SweepStatus:
         return sum(self.outcomes.values())
 
 
-def status_of(home: Home, sweep_id: str) -> SweepStatus:
-    """Look at one sweep: the queues first, then the manifests, as reconcile does."""
+def status_of(
+    home: Home, sweep_ids: Sequence[str], *, tell: Callable[[str], None]
+) -> list[SweepStatus]:
+    """Look at sweeps: of each the queues first, then the manifests, as reconcile does.
+
+    `tell` takes why queues that are here cannot be read.
+    """
+    told: set[str] = set()
+
+    def tell_once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            tell(text)
+
+    with contextlib.ExitStack() as leaving:
+        queues: Queues | None = None
+        try:
+            if home.has_queues():
+                queues = leaving.enter_context(contextlib.closing(home.queues()))
+        except QueueError as error:
+            tell_once(str(error))
+        return [_status_of(home, sweep_id, queues, tell_once) for sweep_id in sweep_ids]
+
+
+def _status_of(
+    home: Home, sweep_id: str, queues: Queues | None, tell: Callable[[str], None]
+) -> SweepStatus:
     stored = home.store.load(sweep_id)
-    in_flight = _look(home, sweep_id)
+    state = home.store.control(sweep_id).state
+    if home.is_remote and state is ControlState.CANCELLED:
+        # Its queues are dropped, and any verb would make them anew.
+        seen = _Seen(None, 0, 0)
+    else:
+        seen = _look(queues, sweep_id, tell)
     reader = CoverageReader(home.blobs, sweep_id)
     coverage = reader.refresh()
     declared, asked = stored.runs.all, home.store.asked(sweep_id)
     lacking = missing(declared, asked, coverage)
     moving: int | None = None
-    if in_flight is not None:
+    if seen.runs is not None:
         moving = sum(
-            runs.overlap(in_flight.runs.get(epoch, RunSet())) for epoch, runs in lacking.items()
+            runs.overlap(seen.runs.get(epoch, RunSet())) for epoch, runs in lacking.items()
         )
     return SweepStatus(
         sweep_id=sweep_id,
-        state=home.store.control(sweep_id).state.value,
+        state=state.value,
         paused_itself=home.store.why_paused(sweep_id),
         total=len(declared),
         outcomes={each.label: count for each, count in counts(declared, asked, coverage).items()},
         left=sum(len(runs) for runs in lacking.values()),
         in_flight=moving,
-        jobs=None if in_flight is None else in_flight.jobs,
-        deliveries=None if in_flight is None else in_flight.deliveries,
+        jobs=seen.jobs,
+        deliveries=seen.deliveries,
+        approximate=home.is_remote,
         shards=len(reader.shards),
         quarantined=count_kept(home.blobs, sweep_id),
         problems=tuple(reader.problems.values()),
@@ -99,16 +137,35 @@ def nodes_heard(home: Home, now_s: float) -> list[NodeHeard]:
     ]
 
 
-def _look(home: Home, sweep_id: str) -> InFlight | None:
-    if not home.queue_file.exists():
-        return None
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the queues said: None where they said nothing."""
+
+    runs: Mapping[int, RunSet] | None = None
+    jobs: int | None = None
+    deliveries: int | None = None
+
+
+def _look(queues: Queues | None, sweep_id: str, tell: Callable[[str], None]) -> _Seen:
+    if queues is None:
+        return _Seen()
     try:
-        queues = home.queues()
-    except QueueError:
-        return None
-    try:
-        return look_in_flight(sweep_id, queues)
-    except QueueError:
-        return None
-    finally:
-        queues.close()
+        return _seen(queues, sweep_id)
+    except QueueError as error:
+        tell(str(error))
+        return _Seen()
+
+
+def _seen(queues: Queues, sweep_id: str) -> _Seen:
+    snapshots = snapshots_of(queues)
+    if snapshots is not None:
+        found = look_in_flight(sweep_id, snapshots)
+        return _Seen(found.runs, found.jobs, found.deliveries)
+    jobs, deliveries = (
+        queues.facts(name(sweep_id)) for name in (layout.jobs_queue, layout.results_queue)
+    )
+    return _Seen(None, _messages(jobs), _messages(deliveries))
+
+
+def _messages(facts: QueueFacts) -> int:
+    return facts.visible + facts.leased + facts.delayed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from gapless.storage import layout
 from gapless.storage.bundle import Bundle
 from gapless.storage.bundle_changes import changes_since
 from gapless.storage.code_folder import FileId
-from gapless.wiring import DEFAULT_HOME, Home, clock, home_folder, new_id, open_home
+from gapless.wiring import DEFAULT_HOME, Home, clock, home_address, new_id, open_home
 
 if TYPE_CHECKING:
     from receipts.submit import SubmitReport
@@ -97,14 +98,23 @@ def own_output() -> frozenset[FileId]:
     return frozenset(found)
 
 
-def open_home_for(prepared: Prepared, location: str | Path | None, state: Path | None) -> Home:
+def open_home_for(
+    prepared: Prepared,
+    location: str | Path | None,
+    *,
+    state: Path | None,
+    ledger: str | None,
+    tell: Callable[[str], None],
+) -> Home:
     """Open the home, or make it; UserMistake before anything is written, HomeError.
 
     A home (or its state folder) that is the code folder would be refused by every later command.
+    `tell` takes what is waited for, should the home's service be away.
     """
     code_folder = prepared.source.code_folder.resolve()
+    address = home_address(location)
     for what, option, folder in (
-        ("home", "--home", home_folder(location)),
+        ("home", "--home", address if isinstance(address, Path) else None),
         ("state folder", "--state", state),
     ):
         if folder is not None and folder.expanduser().resolve() == code_folder:
@@ -112,21 +122,22 @@ def open_home_for(prepared: Prepared, location: str | Path | None, state: Path |
                 f"the {what} {folder} is the code folder: put it elsewhere ({option}), for example "
                 f"into {code_folder / DEFAULT_HOME}; nothing was written"
             )
-    return open_home(location, state=state, create=True)
+    return open_home(location, state=state, ledger=ledger, create=True, tell=tell)
 
 
 def tell_of_home(home: Home, file: Path | None, *, by_default: bool) -> list[str]:
     """Say that the home is new, and, when nobody named it, what lies beside the sweep file."""
-    notes = [f"a new home: {home.folder}"] if home.is_new else []
-    if by_default and file is not None:
+    notes = [f"a new home: {home.location}"] if home.is_new else []
+    if by_default and file is not None and not home.is_remote:
+        folder = Path(home.location).resolve()
         try:
             beside = sorted(path.parent for path in file.resolve().parent.glob(f"*/{layout.HOME}"))
         except OSError:
             beside = []
-        others = [str(each) for each in beside if each != home.folder.resolve()]
-        if others and home.folder.resolve().parent != file.resolve().parent:
+        others = [str(each) for each in beside if each != folder]
+        if others and folder.parent != file.resolve().parent:
             notes.append(
-                f"the home used is {home.folder}, below the folder you are in; beside the sweep "
+                f"the home used is {home.location}, below the folder you are in; beside the sweep "
                 f"file lies {' and '.join(others[:3])}: --home names it"
             )
     return notes

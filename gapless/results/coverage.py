@@ -13,7 +13,6 @@ from typing import Protocol
 
 from gapless.declaration.errors import DamagedMessage
 from gapless.declaration.runset import RunSet
-from gapless.errors import GaplessError
 from gapless.results.coverage_cache import (
     CachedShard,
     CoverageCache,
@@ -30,6 +29,7 @@ from gapless.results.manifest import (
 from gapless.results.outcome import COUNTING_ORDER, Outcome
 from gapless.storage import layout
 from gapless.storage.blobs import Blob, Blobs
+from gapless.storage.bulk_reads import read_many
 from gapless.storage.errors import BlobMissing
 
 __all__ = [
@@ -213,18 +213,19 @@ class CoverageReader:
 
         What is not there any more, or cannot be read, is left out: the next refresh says why.
         """
-        for shard, known in self.shards.items():
-            if isinstance(known, Manifest) or shard not in self._seen:
-                continue
-            before = self._seen.pop(shard)
-            try:
-                self._read(shard, before[0])
-            except GaplessError:
-                self._seen[shard] = before
-                raise
+        wanted = {
+            self._seen[shard][0].key: shard
+            for shard, known in self.shards.items()
+            if not isinstance(known, Manifest) and shard in self._seen
+        }
+        for key, data in read_many(self._blobs, list(wanted)):
+            shard = wanted.pop(key)
+            self._note(shard, self._seen.pop(shard)[0], data)
             if shard in self._seen:
                 # The cache counted it; from now on it can be counted alone as well.
                 self.shards[shard] = self._counted[shard] = self._seen[shard][1]
+        for shard in wanted.values():
+            del self._seen[shard]
         return {shard: known for shard, known in self.shards.items() if isinstance(known, Manifest)}
 
     def adopt_orphans(self, older_than_s: float, now_s: float) -> Adoption:
@@ -259,8 +260,7 @@ class CoverageReader:
     ) -> None:
         """Count the caches that hold, each as a whole."""
         named = {each.shard: each for cache in caches for each in cache.shards}
-        for shard in files.keys() - named.keys():
-            self._read(shard, files[shard])
+        self._read({shard: blob for shard, blob in files.items() if shard not in named})
         known = [*named.values(), *(manifest for _, manifest in self._seen.values())]
         replaced = listed_replacements(known, shards=shards, manifests=files)
         for cache in caches:
@@ -277,8 +277,7 @@ class CoverageReader:
         """Give what counts, replaced ones among it, and the names that are replaced."""
         self.problems = {}
         self._seen = {shard: seen for shard, seen in self._seen.items() if shard in files}
-        for shard, blob in files.items():
-            self._read(shard, blob)
+        self._read(files)
         sound = {
             shard: manifest
             for shard, (_, manifest) in self._seen.items()
@@ -308,23 +307,29 @@ class CoverageReader:
                 files[name.removesuffix(".json")] = blob
         return shards, files
 
-    def _read(self, shard: str, blob: Blob) -> None:
-        if shard not in self._seen or self._seen[shard][0] != blob:
-            self._seen.pop(shard, None)
-            try:
-                manifest = decode_manifest(self._blobs.get(blob.key))
-            except BlobMissing:
-                return
-            except DamagedMessage as error:
-                self.problems[shard] = f"the manifest of shard {shard} cannot be read: {error}"
-                return
-            if (manifest.sweep, manifest.shard) != (self._sweep_id, shard):
-                self.problems[shard] = (
-                    f"the manifest of shard {shard} is of shard {manifest.shard} "
-                    f"of sweep {manifest.sweep}"
-                )
-                return
-            self._seen[shard] = (blob, manifest)
+    def _read(self, files: Mapping[str, Blob]) -> None:
+        """Read the manifests among these files that are new or changed."""
+        wanted: dict[str, str] = {}
+        for shard, blob in files.items():
+            if shard not in self._seen or self._seen[shard][0] != blob:
+                self._seen.pop(shard, None)
+                wanted[blob.key] = shard
+        for key, data in read_many(self._blobs, list(wanted)):
+            self._note(wanted[key], files[wanted[key]], data)
+
+    def _note(self, shard: str, blob: Blob, data: bytes) -> None:
+        try:
+            manifest = decode_manifest(data)
+        except DamagedMessage as error:
+            self.problems[shard] = f"the manifest of shard {shard} cannot be read: {error}"
+            return
+        if (manifest.sweep, manifest.shard) != (self._sweep_id, shard):
+            self.problems[shard] = (
+                f"the manifest of shard {shard} is of shard {manifest.shard} "
+                f"of sweep {manifest.sweep}"
+            )
+            return
+        self._seen[shard] = (blob, manifest)
 
     def _is_there(self, manifest: Manifest | CachedShard, listed: Blob | None) -> bool:
         """Tell whether a manifest's shard exists whole (by size)."""

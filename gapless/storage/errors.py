@@ -2,7 +2,13 @@
 
 from gapless.errors import GaplessError
 
-__all__ = ["BlobMissing", "HomeError", "StorageError", "StorageUnavailable"]
+__all__ = [
+    "BlobMissing",
+    "HomeError",
+    "StorageError",
+    "StorageRefused",
+    "StorageUnavailable",
+]
 
 
 class StorageError(GaplessError):
@@ -19,6 +25,14 @@ class BlobMissing(StorageError):
 
 class StorageUnavailable(StorageError):
     """Storage cannot be reached, is full or refuses writes for now: keep the work and try again."""
+
+
+class StorageRefused(StorageUnavailable):
+    """Storage answered and refuses: a permission, credentials or the bucket is missing.
+
+    Somebody has to mend it. A program keeps its work and tries again, as for any
+    `StorageUnavailable`; a person's command says it at once.
+    """
 
 
 class HomeError(StorageError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
 import msgspec
 
 from gapless.declaration.errors import DamagedMessage, NewerFormat
@@ -13,24 +16,48 @@ from gapless.storage.errors import BlobMissing, HomeError, StorageError
 __all__ = ["HomeRecord", "open_home_record"]
 
 _MAJOR = 1
+_QUEUE_PREFIX = re.compile(r"[A-Za-z0-9_-]{0,20}", re.ASCII)
+"""A queue's name is at most 80 of these signs (Amazon SQS API Reference, CreateQueue); the sweep's
+id and what the queue is for need the other 60."""
 
 
 class HomeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """home.json: how long a lease lasts and for how long queues keep messages, in seconds.
+    """home.json: what everybody who works in a home must agree on; durations in seconds.
 
     A lease is long enough for a renewal to be missed several times, and short enough that a dead
-    node does not hide a job for hours. Retention: Amazon SQS API Reference, MessageRetentionPeriod,
-    at most 14 days.
+    node does not hide a job for hours. Queues keep messages for `retention_s` (Amazon SQS API
+    Reference, MessageRetentionPeriod: 1 minute to 14 days).
+
+    The rest is about remote queues. `queue_prefix` begins the names of the home's queues: two homes
+    of one account share none ("" for a folder home, whose queues lie in it). A receive waits up to
+    `long_poll_s` (ReceiveMessageWaitTimeSeconds: at most 20). `encryption` is what a queue does
+    with its messages at rest: "sqs" (keys of the service's own) or "none". The counts of a queue
+    may lie for `settle_s`: so long apart are the two looks that tell a gap.
     """
 
     lease_s: float = 900.0
     retention_s: float = 1_209_600.0
+    queue_prefix: str = ""
+    long_poll_s: float = 20.0
+    encryption: Literal["sqs", "none"] = "sqs"
+    settle_s: float = 120.0
 
     def __post_init__(self) -> None:
         if not 0 < self.lease_s <= 43_200:
             raise ValueError(f"lease_s is {self.lease_s}, expected more than 0 and at most 43200")
         if not 60 <= self.retention_s <= 1_209_600:
             raise ValueError(f"retention_s is {self.retention_s}, expected 60 to 1209600")
+        if not _QUEUE_PREFIX.fullmatch(self.queue_prefix):
+            raise ValueError(
+                f"queue_prefix is {self.queue_prefix[:80]!r}, expected up to 20 letters, digits, "
+                "hyphens and underscores"
+            )
+        if not 0 <= self.long_poll_s <= 20:
+            raise ValueError(f"long_poll_s is {self.long_poll_s}, expected 0 to 20")
+        if self.encryption not in {"sqs", "none"}:
+            raise ValueError(f"encryption is {self.encryption!r}, expected 'sqs' or 'none'")
+        if not 0 <= self.settle_s <= 86_400:
+            raise ValueError(f"settle_s is {self.settle_s}, expected 0 to 86400")
 
     def encode(self) -> bytes:
         """Write home.json."""

@@ -19,12 +19,14 @@ __all__ = [
     "quarantine",
     "quarantine_prefix",
     "results_queue",
+    "run_file",
     "segment",
     "segments_prefix",
     "shard",
     "shards_prefix",
     "sweep",
     "sweep_id_of",
+    "sweep_prefix",
     "sweeps_prefix",
 ]
 
@@ -34,6 +36,11 @@ HOME = "home.json"
 def sweeps_prefix() -> str:
     """Name where all sweeps lie."""
     return "sweeps/"
+
+
+def sweep_prefix(sweep_id: str) -> str:
+    """Name where everything of one sweep lies."""
+    return f"sweeps/{sweep_id}/"
 
 
 def sweep(sweep_id: str) -> str:
@@ -94,6 +101,11 @@ def coverage_prefix(sweep_id: str) -> str:
 def coverage(sweep_id: str, aggregator: str) -> str:
     """Name one aggregator's cached coverage."""
     return f"sweeps/{sweep_id}/coverage/{aggregator}.json"
+
+
+def run_file(sweep_id: str, run: int, attempt: int, name: str) -> str:
+    """Name a file that an attempt at a run left, such as its whole output."""
+    return f"sweeps/{sweep_id}/files/{run}/{attempt}/{name}"
 
 
 def nodes_prefix() -> str:

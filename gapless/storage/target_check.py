@@ -1,4 +1,4 @@
-"""Whether a bundle's function can be called with a sweep's parameters: read, never imported.
+"""Whether a bundle's target can be called with a sweep's parameters: read, never imported.
 
 Only what is certain is a mistake. A decorated or re-assigned function may take anything, and a
 module that is installed instead of shipped is left to the preflight of a node.
@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from gapless.declaration.document import nearest
 from gapless.declaration.sweep import CommandTarget, FunctionTarget, Target
 from gapless.errors import UserMistake
+from gapless.storage.command_check import command_check
 
 __all__ = ["GIVEN", "check_target"]
 
@@ -37,12 +38,12 @@ def check_target(
     `wants` are the names that gapless passes when the function takes them; `source` begins each
     line (the sweep file's name).
     """
-    if isinstance(target, CommandTarget):
-        return None
-    lines = list(_mistakes(files, target, parameters, wants))
-    return (
-        UserMistake("\n".join(f"{source}: function: {line}" for line in lines)) if lines else None
-    )
+    match target:
+        case FunctionTarget():
+            key, lines = "function", list(_mistakes(files, target, parameters, wants))
+        case CommandTarget():
+            key, lines = "command", list(command_check(files, target))
+    return UserMistake("\n".join(f"{source}: {key}: {line}" for line in lines)) if lines else None
 
 
 def _mistakes(

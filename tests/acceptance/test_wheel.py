@@ -28,7 +28,7 @@ def test_the_built_wheel_runs_a_sweep_and_holds_no_tests(tmp_path: Path) -> None
     wheel = built_wheel(tmp_path / "dist")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"gapless", "compute_node", "aggregator", "queueing", "receipts"}
+    assert tops == {"gapless", "compute_node", "aggregator", "queueing", "receipts", "infra"}
     assert "gapless/py.typed" in names
     assert any(name.startswith("receipts/migrations/") for name in names)
 

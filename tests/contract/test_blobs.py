@@ -4,25 +4,61 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from gapless.aws import AwsClients
 from gapless.storage.blobs import Blobs
 from gapless.storage.errors import BlobMissing, StorageError
 from gapless.storage.folder import FolderBlobs
 from gapless.storage.memory import MemoryBlobs
+from gapless.storage.s3 import S3Blobs
 
-BACKENDS: dict[str, Callable[[Path], Blobs]] = {
-    "folder": lambda folder: FolderBlobs(folder / "home"),
-    "memory": lambda folder: MemoryBlobs(clock=time.time),
+Backend = Callable[[pytest.FixtureRequest], Iterator[Blobs]]
+
+
+def folder_backend(request: pytest.FixtureRequest) -> Iterator[Blobs]:
+    folder: Path = request.getfixturevalue("tmp_path")
+    yield FolderBlobs(folder / "home")
+
+
+def memory_backend(request: pytest.FixtureRequest) -> Iterator[Blobs]:
+    yield MemoryBlobs(clock=time.time)
+
+
+def s3_backend(fixture: str, prefix: str) -> Backend:
+    def backend(request: pytest.FixtureRequest) -> Iterator[Blobs]:
+        request.getfixturevalue(fixture)
+        clients = AwsClients("s3")
+        bucket = f"blobs-{uuid.uuid4().hex}"
+        clients.client().create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        if prefix:
+            # What lies beside the prefix is nobody's business.
+            clients.client().put_object(Bucket=bucket, Key="a", Body=b"not of this home")
+            clients.client().put_object(Bucket=bucket, Key=f"{prefix}-2/b", Body=b"neither")
+        yield S3Blobs(bucket, prefix, clients=clients)
+        clients.close()
+
+    return backend
+
+
+BACKENDS: dict[str, Backend] = {
+    "folder": folder_backend,
+    "memory": memory_backend,
+    "s3 on ministack": s3_backend("on_ministack", ""),
+    "s3 on moto": s3_backend("on_moto", ""),
+    "s3 below a prefix": s3_backend("on_ministack", "some/homes"),
 }
 
 
 @pytest.fixture(params=sorted(BACKENDS))
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    return BACKENDS[request.param](tmp_path)
+def blobs(request: pytest.FixtureRequest) -> Iterator[Blobs]:
+    yield from BACKENDS[request.param](request)
 
 
 def keys(blobs: Blobs, prefix: str = "") -> list[str]:
@@ -129,6 +165,18 @@ def test_reading_what_is_not_there_says_so(blobs: Blobs, key: str) -> None:
 def test_a_range_is_read(blobs: Blobs, start: int, stop: int, expected: bytes) -> None:
     blobs.put("a", b"0123456789")
     assert blobs.get_range("a", start, stop) == expected
+
+
+def test_a_range_of_nothing_is_nothing(blobs: Blobs) -> None:
+    blobs.put("empty", b"")
+    assert blobs.get_range("empty", 0, 0) == b""
+    assert blobs.get_range("empty", 0, 5) == b""
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 0), (3, 1), (100, 200)])
+def test_no_range_of_what_is_not_there_can_be_read(blobs: Blobs, start: int, stop: int) -> None:
+    with pytest.raises(BlobMissing, match="missing"):
+        blobs.get_range("missing", start, stop)
 
 
 def test_a_listing_is_sorted_by_the_whole_key(blobs: Blobs) -> None:

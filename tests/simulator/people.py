@@ -24,12 +24,14 @@ from receipts.resubmit import resubmit
 from receipts.submit import submit
 from receipts.tables import receipts
 from tests.simulator.plan import Plan
-from tests.simulator.ports import FaultyBlobs, FaultyQueues
+from tests.simulator.ports import CountedQueues, FaultyBlobs, FaultyQueues
 from tests.simulator.world import Actor, Lane, World
 
-__all__ = ["Person"]
+__all__ = ["SETTLE_S", "Person"]
 
 _AGAIN_S = 8.0
+SETTLE_S = 20.0
+"""For how long counts of queues that cannot be looked into may lie."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +47,7 @@ class Person(Actor):
     def __init__(self, world: World, plan: Plan) -> None:
         super().__init__(world, "person")
         self.plan = plan
-        self.queues: FaultyQueues
+        self.queues: FaultyQueues | CountedQueues
         self.blobs: FaultyBlobs
         self.ledger: Ledger = open_ledger("sqlite://")
         self.reports: dict[str, ReconcileReport] = {}
@@ -138,6 +140,7 @@ class Person(Actor):
             clock=self.world.clock,
             new_id=self.world.new_id,
             resubmit=again,
+            settle_s=SETTLE_S,
         )
 
     def resubmit(self, sweep_id: str, runs: RunSet) -> None:

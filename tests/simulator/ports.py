@@ -35,6 +35,7 @@ from tests.simulator.world import Actor, Crash, World
 
 __all__ = [
     "AgedRenewals",
+    "CountedQueues",
     "FaultRates",
     "FaultyBlobs",
     "FaultyQueues",
@@ -312,6 +313,31 @@ class FaultyQueues(_Faulty):
 
     def close(self) -> None:
         """Nothing is held on this machine."""
+
+
+class CountedQueues:
+    """The queue service as one actor sees it that cannot look into a queue; its counts are late."""
+
+    def __init__(self, inner: FaultyQueues, *, late_s: float) -> None:
+        self._inner = inner
+        self._late_s = late_s
+        self._counted: dict[str, tuple[float, QueueFacts]] = {}
+
+    def facts(self, queue: str) -> QueueFacts:
+        """Count, as it was up to `late_s` seconds ago; who made the queue is never late."""
+        world = self._inner.world
+        now, facts = world.now, self._inner.facts(queue)
+        at, earlier = self._counted.get(queue, (now, facts))
+        if now - at < self._late_s and earlier.created_at_s == facts.created_at_s:
+            world.log(f"the counts of {queue} are late")
+            return earlier
+        self._counted[queue] = (now, facts)
+        return facts
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"heads", "read_heads"}:
+            raise AttributeError(name)
+        return getattr(self._inner, name)
 
 
 class FaultyBlobs(_Faulty):

@@ -22,7 +22,7 @@ def work(a, b, *, seed):
         raise ValueError("three is too much")
     return {"sum": a + b}
 """
-GAPLESS_VARIABLES = ("GAPLESS_HOME", "GAPLESS_STATE", "GAPLESS_IN_WORKER")
+GAPLESS_VARIABLES = ("GAPLESS_HOME", "GAPLESS_STATE", "GAPLESS_LEDGER", "GAPLESS_IN_WORKER")
 
 
 class Place:
@@ -37,12 +37,31 @@ class Place:
         self.environment = {
             **{key: each for key, each in os.environ.items() if key not in GAPLESS_VARIABLES},
             "GAPLESS_CACHE": str(folder / "cache"),
+            "XDG_DATA_HOME": str(folder / "data"),
             "COLUMNS": "200",
         }
 
     def do(self, *arguments: str, program: str = "sweep") -> subprocess.CompletedProcess[str]:
         """Give a command, as if it were typed."""
         return self._run([str(Path(sys.executable).parent / program), *arguments])
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Give a command and do not wait for its end."""
+        return subprocess.Popen(
+            [str(Path(sys.executable).parent / "sweep"), *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def modules_of(self, *arguments: str) -> set[str]:
+        """Give a command and name the modules it loaded."""
+        answer = self._run([sys.executable, "-c", _TELLING_ITS_MODULES, *arguments])
+        assert answer.returncode == 0, answer.stderr
+        return set(answer.stdout.splitlines()[-1].split())
 
     def python(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a script of the folder."""
@@ -70,6 +89,14 @@ class Place:
             timeout=120,
             check=False,
         )
+
+
+_TELLING_ITS_MODULES = """
+import atexit, sys
+atexit.register(lambda: print(*sorted(sys.modules)))
+from gapless.cli import main
+main()
+"""
 
 
 def _no_constant(name: str) -> Any:

@@ -28,6 +28,23 @@ def test_places_given_by_flag_stand_in_every_command_quoted() -> None:
         )
 
 
+def test_the_ledger_stands_only_in_commands_that_use_one() -> None:
+    with places_given({"ledger": "sqlite:////a b.db"}):
+        assert advised("reconcile", "x") == "sweep reconcile x --ledger 'sqlite:////a b.db'"
+        assert pasteable("`sweep cancel x`, `sweep node`") == "`sweep cancel x`, `sweep node`"
+
+
+def test_a_password_is_not_printed_and_the_command_says_which_variable_to_set() -> None:
+    with places_given({"home": "h", "ledger": "postgresql://me:secret@host/db"}):
+        expected = (
+            "GAPLESS_LEDGER='postgresql://me:***@host/db' sweep reconcile x --resubmit --home h"
+        )
+        assert advised("reconcile", "x", "--resubmit") == expected
+        once = pasteable("run `sweep reconcile x --resubmit`")
+        assert once == f"run `{expected}`"
+        assert pasteable(once) == once
+
+
 def test_a_place_that_stands_in_a_command_already_is_not_added() -> None:
     with places_given({"home": "mine"}):
         assert pasteable("`sweep run FILE --home other`") == "`sweep run FILE --home other`"
@@ -57,6 +74,11 @@ def test_an_error_names_the_places_too_unless_the_environment_does(place: Place)
     assert place.shell(command).returncode == 3
     place.environment["GAPLESS_HOME"] = "h"
     assert "--home" not in place.do("pause", "tiny").stderr
+
+
+def test_options_that_name_places_are_arguments_in_python() -> None:
+    told = "--ledger names another, or --home; --state or --ledger, if one was given"
+    assert in_python(told) == "ledger= names another, or home=; state= or ledger=, if one was given"
 
 
 def test_python_is_advised_in_its_own_words() -> None:

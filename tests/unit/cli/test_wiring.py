@@ -1,4 +1,4 @@
-"""Homes of a folder: see gapless/wiring.py."""
+"""Homes of a folder: see gapless/wiring."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gapless.errors import UserMistake
 from gapless.storage.errors import HomeError
 from gapless.wiring import open_home, program_id, read_home
 
@@ -25,11 +24,6 @@ def test_a_home_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
         with pytest.raises(HomeError, match="no home is there"):
             opening(tmp_path / "home")
     assert not (tmp_path / "home").exists()
-
-
-def test_a_home_in_the_cloud_is_refused_with_a_plain_message() -> None:
-    with pytest.raises(UserMistake, match="folder homes only"):
-        open_home("s3://bucket/prefix", create=True)
 
 
 def test_a_home_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class Delivered:
 
     def values(self, name: str) -> dict[int, Any]:
         return {
-            run: block.values[name].data[row].item()
+            run: block.values[name].at(row)
             for block in self.blocks
             if name in block.values
             for row, run in enumerate(block.run.tolist())

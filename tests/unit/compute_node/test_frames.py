@@ -41,7 +41,9 @@ def test_frames_come_out_whole_however_the_pipe_cuts_them(cuts: list[int], body:
 
 def test_a_worker_reads_every_frame_of_its_agent() -> None:
     frames = [
-        Begin(node="n", code="c", sweep_folder="s", code_folder="k", run_folder="r"),
+        Begin(
+            node="n", code="c", sweep_folder="s", code_folder="k", run_folder="r", files_folder="f"
+        ),
         Work(chunk=1, epoch=0, runs="AAAA", earlier=(LOST,), attempts=3),
         Withdraw(),
         Leave(),

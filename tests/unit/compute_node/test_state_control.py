@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from compute_node.attempts import Attempt
 from compute_node.commands import (
     AssignChunk,
     DeleteJob,
@@ -17,7 +18,9 @@ from compute_node.commands import (
     RetireWorker,
 )
 from compute_node.events import (
+    ChunkEnded,
     ControlsRead,
+    DrainAsked,
     ReceiveEnded,
     StopAsked,
     SweepFacts,
@@ -163,3 +166,20 @@ def test_waiting_jobs_count_as_work_so_that_no_node_hoards_them() -> None:
     node.commands.clear()
     node.tell(unread(job(runs=500)))
     assert not node.all(ReceiveJobs)
+
+
+@pytest.mark.parametrize("how", ["drained", "paused"])
+def test_a_run_that_waits_for_another_attempt_goes_back_with_its_job(how: str) -> None:
+    node = Node(workers=1, attempts=3, retry_on=("failed",))
+    (lease,) = node.receive(span(0, 1))
+    (chunk,) = node.all(AssignChunk)
+    attempt = Attempt(run=0, number=1, outcome="failed", exit="E", started_s=0.0, duration_s=1.0)
+    node.tell(ChunkEnded(chunk.worker, chunk.chunk.chunk, (attempt,)))
+    node.commands.clear()
+    if how == "drained":
+        node.tell(DrainAsked())
+    else:
+        node.tell(ControlsRead((SweepFacts(sweep=S, version=1, state=SweepState.PAUSED),)))
+    (replaced,) = node.all(ReplaceJob)
+    assert replaced.lease == lease
+    assert [decode_job(each.body).runs for each in replaced.replacements] == [span(0, 1)]

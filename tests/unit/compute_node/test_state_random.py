@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from compute_node.attempts import Attempt
 from compute_node.commands import (
     AssignChunk,
     Chunk,
@@ -49,6 +50,7 @@ from compute_node.events import (
     Ticked,
     WorkerDied,
     WorkerReady,
+    WorkerUnfit,
 )
 from compute_node.rules import NodeRules, Remainders
 from compute_node.state import NodeState
@@ -73,6 +75,7 @@ class World:
         self.delivered = RunSet()
         self.workers: dict[int, list[Chunk]] = {}
         self.withdrawn: dict[int, int] = {}
+        self.retried: dict[int, list[Attempt]] = {}
         self.blocks: dict[int, RunSet] = {}
         self.attempts: Counter[int] = Counter()
         self.todo: list[object] = []
@@ -177,18 +180,42 @@ class World:
             del self.workers[worker]
             run = chunk.runs.least if self.random.random() < 0.7 else None
             number = 1 + len([each for each in chunk.earlier if each.run == run])
+            if self.random.random() < 0.1:
+                self.retried.pop(chunk.chunk, None)
+                self.tell(WorkerUnfit(worker, "its program is gone"))
+                return
             self.tell(WorkerDied(worker=worker, exit="killed by SIGSEGV", run=run, attempt=number))
+            return
+        if self.unlucky() and not chunk.earlier and len(chunk.runs) > 1:
+            self.lose(worker, chunk)
             return
         part = chunk.runs.first(self.random.randint(1, len(chunk.runs)))
         self.made(part, chunk.epoch, worker=worker, chunk=chunk.chunk)
         rest = chunk.runs - part
         if not rest:
             self.workers[worker].pop(0)
-            self.tell(ChunkEnded(worker, chunk.chunk))
+            lost = tuple(self.retried.pop(chunk.chunk, ()))
+            self.tell(ChunkEnded(worker, chunk.chunk, lost))
         else:
             self.workers[worker][0] = Chunk(
                 chunk=chunk.chunk, sweep=SWEEP, epoch=chunk.epoch, runs=rest, attempts=2
             )
+
+    def lose(self, worker: int, chunk: Chunk) -> None:
+        """A command was killed in its first attempt, and its worker lives on."""
+        run = RunSet.of(chunk.runs.least)
+        attempt = Attempt(
+            run=run.least,
+            number=1,
+            outcome="lost",
+            exit="killed by SIGKILL",
+            started_s=self.now,
+            duration_s=0.1,
+        )
+        self.retried.setdefault(chunk.chunk, []).append(attempt)
+        self.workers[worker][0] = Chunk(
+            chunk=chunk.chunk, sweep=SWEEP, epoch=chunk.epoch, runs=chunk.runs - run, attempts=2
+        )
 
     def made(self, runs: RunSet, epoch: int, *, worker: int | None, chunk: int | None) -> None:
         self.ids += 1

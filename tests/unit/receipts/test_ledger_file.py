@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from gapless.declaration.runset import RunSet
 from gapless.errors import UserMistake
 from queueing import sqlite_library
-from receipts import database, migrate, tables
+from receipts import migrate, sqlite_file, tables
 from receipts.errors import (
     ForeignLedger,
     LedgerDamaged,
@@ -47,7 +47,7 @@ def remove_ledger(folder: Path) -> None:
 def test_a_new_ledger_is_durable_and_in_wal_mode(tmp_path: Path) -> None:
     open_ledger(tmp_path).close()
     assert run_sql(tmp_path / "ledger.db", "PRAGMA journal_mode") == [("wal",)]
-    opened = database.open_file(tmp_path / "ledger.db")
+    opened = sqlite_file.open_file(tmp_path / "ledger.db")
     with opened.snapshot() as connection:
         assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
     opened.close()
@@ -84,7 +84,7 @@ def test_the_migrations_give_the_tables_of_the_program(tmp_path: Path) -> None:
         path,
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
     )
-    opened = database.open_file(path)
+    opened = sqlite_file.open_file(path)
     with opened.snapshot() as connection:
         context = MigrationContext.configure(connection)
         assert context.get_current_revision() == tables.HEAD
@@ -100,11 +100,11 @@ def later_migrations(tmp_path: Path) -> Path:
     """The shipped migrations and one more, as a later version would bring it."""
     folder = tmp_path / "migrations"
     shutil.copytree(migrate.FOLDER, folder)
-    (folder / "versions" / "v0002_note.py").write_text(
+    (folder / "versions" / "v9999_note.py").write_text(
         "import sqlalchemy as sa\n"
         "from alembic import op\n"
-        "revision = '0002'\n"
-        "down_revision = '0001'\n"
+        "revision = '9999'\n"
+        f"down_revision = '{tables.HEAD}'\n"
         "def upgrade():\n"
         "    op.add_column('sweeps', sa.Column('note', sa.String(9), server_default='none'))\n",
         encoding="utf-8",
@@ -120,9 +120,9 @@ def test_an_older_ledger_is_migrated_and_keeps_its_rows(
     older.record_sweep(ROW)
     older.close()
 
-    database.open_file(path, head="0002", migrations=later_migrations).close()
+    sqlite_file.open_file(path, head="9999", migrations=later_migrations).close()
 
-    assert run_sql(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert run_sql(path, "SELECT version_num FROM alembic_version") == [("9999",)]
     assert run_sql(path, "SELECT id, note FROM sweeps") == [(ROW.id, "none")]
 
 
@@ -131,13 +131,13 @@ def test_a_migration_that_fails_leaves_the_older_version(
 ) -> None:
     path = tmp_path / "ledger.db"
     open_ledger(tmp_path).close()
-    with (later_migrations / "versions" / "v0002_note.py").open("a", encoding="utf-8") as file:
+    with (later_migrations / "versions" / "v9999_note.py").open("a", encoding="utf-8") as file:
         file.write("    raise RuntimeError('died')\n")
 
     with pytest.raises(RuntimeError, match="died"):
-        database.open_file(path, head="0002", migrations=later_migrations)
+        sqlite_file.open_file(path, head="9999", migrations=later_migrations)
 
-    assert run_sql(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert run_sql(path, "SELECT version_num FROM alembic_version") == [(tables.HEAD,)]
     assert "note" not in str(run_sql(path, "SELECT sql FROM sqlite_master"))
 
 
@@ -159,10 +159,10 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["postgresql+psycopg://host/ledger", "mysql://host/x", "s3://bucket/prefix"]
+    "location", ["oracle://host/ledger", "mysql://host/x", "s3://bucket/prefix"]
 )
 def test_databases_this_version_does_not_know_are_refused(location: str) -> None:
-    with pytest.raises(UnsupportedLedger, match="SQLite only"):
+    with pytest.raises(UnsupportedLedger, match="SQLite or PostgreSQL"):
         open_ledger(location)
 
 
@@ -223,7 +223,7 @@ def test_a_ledger_deleted_while_open_is_lost_not_written_into_nothing(tmp_path: 
 
 
 def test_a_ledger_deleted_within_a_transaction_is_lost_after_its_commit(tmp_path: Path) -> None:
-    opened = database.open_file(tmp_path / "ledger.db")
+    opened = sqlite_file.open_file(tmp_path / "ledger.db")
 
     def write_while_the_file_goes() -> None:
         with opened.transaction() as connection:
@@ -334,17 +334,17 @@ def test_the_lock_of_a_killed_program_is_free(tmp_path: Path) -> None:
 def test_a_ledger_moved_aside_is_lost_for_those_who_have_it_open(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = open_ledger(tmp_path)
-    seen = database.file_identity(path)
-    aside = database.set_file_aside(path, seen=seen, now_s=77.0)
+    seen = sqlite_file.file_identity(path)
+    aside = sqlite_file.set_file_aside(path, seen=seen, now_s=77.0)
     assert aside == tmp_path / "ledger.db.damaged-77"
     with pytest.raises(LedgerLost):
         ledger.record_sweep(ROW)
     ledger.close()
-    assert database.set_file_aside(path, seen=seen, now_s=77.0) is None
+    assert sqlite_file.set_file_aside(path, seen=seen, now_s=77.0) is None
 
 
 def test_a_full_disk_is_told_and_nothing_is_recorded(tmp_path: Path) -> None:
-    opened = database.open_file(tmp_path / "ledger.db")
+    opened = sqlite_file.open_file(tmp_path / "ledger.db")
     with opened.snapshot() as connection:
         pages = connection.execute(sa.text("PRAGMA page_count")).scalar_one()
         connection.execute(sa.text(f"PRAGMA max_page_count={pages}")).close()

@@ -6,7 +6,7 @@ from gapless.declaration.runset import RunSet
 from receipts.ledger import SentReceipt
 from receipts.policy import EXACT_SNAPSHOT, ResubmitPolicy
 
-GUESS = ResubmitPolicy(first_wait_s=100.0, most_copies=3)
+GUESS = ResubmitPolicy(first_wait_s=100.0, most_copies=3, one_more_after_s=5000.0)
 
 
 def sent(*receipts: tuple[RunSet, float]) -> list[SentReceipt]:
@@ -42,10 +42,20 @@ def test_runs_of_one_receipt_wait_by_their_own_number_of_sends() -> None:
     assert GUESS.too_early(gaps, history, now_s=1150.0) == RunSet.of(4)
 
 
-def test_no_more_copies_than_allowed_are_about() -> None:
+def test_after_so_many_copies_one_more_goes_a_day() -> None:
     gaps = RunSet.of(1, 2)
     history = sent((RunSet.of(1, 2), 0.0), (RunSet.of(1, 2), 1.0), (RunSet.of(1), 2.0))
-    assert GUESS.too_early(gaps, history, now_s=1e9) == RunSet.of(1)
+    assert GUESS.too_early(gaps, history, now_s=5001.9) == RunSet.of(1)
+    assert GUESS.too_early(gaps, history, now_s=5002.0) == RunSet()
+    again = [*history, *sent((RunSet.of(1), 5002.0))]
+    assert GUESS.too_early(gaps, again, now_s=10_001.0) == RunSet.of(1)
+    assert GUESS.too_early(gaps, again, now_s=10_002.0) == RunSet()
+
+
+def test_a_clock_that_was_set_back_holds_up_no_run_for_ever() -> None:
+    gaps = RunSet.of(1)
+    assert GUESS.too_early(gaps, sent((gaps, 1e9)), now_s=1000.0) == RunSet()
+    assert GUESS.too_early(gaps, sent((gaps, 1050.0)), now_s=1000.0) == gaps
 
 
 def test_only_gaps_are_held_back() -> None:

@@ -9,11 +9,11 @@ import pytest
 from gapless.declaration.runset import RunSet
 from gapless.results.outcome import Outcome
 from gapless.storage import layout
-from receipts.database import file_identity, set_file_aside
 from receipts.errors import LedgerDamaged
 from receipts.ledger import State, open_ledger
 from receipts.rebuild import open_and_rebuild, rebuild
 from receipts.reconcile import ExitStatus
+from receipts.sqlite_file import file_identity, set_file_aside
 from tests.unit.receipts.world import Died, Dying, Fate, World, declare
 
 

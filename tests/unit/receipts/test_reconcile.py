@@ -17,7 +17,6 @@ from queueing.memory import MemoryQueues
 from queueing.port import Answer, AnswerStatus, Entry
 from receipts.errors import LedgerLacksSweep
 from receipts.ledger import State, open_ledger
-from receipts.policy import ResubmitPolicy
 from receipts.reconcile import ExitStatus
 from tests.unit.receipts.world import Died, Fate, World, declare
 
@@ -32,6 +31,8 @@ def test_a_sweep_just_submitted_is_in_flight(world: World) -> None:
     assert report.in_flight == RunSet.span(0, 100)
     assert not report.gaps
     assert report.jobs_queued == 100
+    assert report.exact
+    assert report.look_again_in_s is None
 
 
 def test_a_sweep_of_which_all_is_stored_is_complete(world: World) -> None:
@@ -95,27 +96,6 @@ def test_a_gap_may_be_lost_and_sent_again_without_end(world: World) -> None:
         world.lose_queues(sweep)
         assert world.reconcile(sweep, resubmit=True).resubmitted == 10
     assert world.on_queue(sweep) == {0: RunSet.span(0, 10)}
-
-
-def test_where_absence_is_a_guess_a_gap_waits_unless_forced(world: World) -> None:
-    guess = ResubmitPolicy(first_wait_s=1e6)
-    sweep = world.submit(declare(10), job_size=10).sweep_id
-    lost = world.take_jobs(sweep, 1)
-    held = world.reconcile(sweep, resubmit=True, policy=guess)
-    assert held.waiting == held.gaps == lost
-    assert held.resubmitted == 0
-    assert held.exit_status is ExitStatus.GAPS
-    forced = world.reconcile(sweep, resubmit=True, policy=guess, force=True)
-    assert forced.resubmitted == 10
-
-
-def test_a_gap_of_a_queue_that_is_gone_does_not_wait(world: World) -> None:
-    guess = ResubmitPolicy(first_wait_s=1e6)
-    sweep = world.submit(declare(10), job_size=10).sweep_id
-    world.lose_queues(sweep)
-    assert world.reconcile(sweep, resubmit=True, policy=guess).resubmitted == 10
-    world.take_jobs(sweep, 9)
-    assert world.reconcile(sweep, resubmit=True, policy=guess).resubmitted == 0
 
 
 def test_runs_a_dead_submit_never_sent_are_found_and_sent(world: World) -> None:

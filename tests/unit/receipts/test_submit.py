@@ -28,7 +28,6 @@ from receipts.errors import (
     SweepCancelled,
     SweepChanged,
     TooManyRuns,
-    UnsupportedTarget,
 )
 from receipts.ledger import State, open_ledger
 from tests.unit.receipts.world import CODE, Died, FakeBundle, Fate, World, declare
@@ -341,11 +340,11 @@ def replace_part(part: object, replicates: int) -> object:
     return type(part)(space=part.space, replicate_start=0, replicate_stop=replicates)  # type: ignore[call-arg,attr-defined]
 
 
-def test_a_command_is_refused_plainly(world: World) -> None:
+def test_a_command_is_submitted_like_a_function(world: World) -> None:
     frozen = declare(10, function=None, command=("./walk", "--n={n}"))
-    with pytest.raises(UnsupportedTarget, match="names a command"):
-        world.submit(frozen)
-    assert world.store.ids() == []
+    report = world.submit(frozen)
+    assert report.runs_sent == 10
+    assert world.store.declaration(report.sweep_id).target == frozen.declaration.target
 
 
 def test_a_lost_ledger_is_noticed(world: World) -> None:

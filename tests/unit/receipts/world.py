@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import io
 import itertools
+import random
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,10 @@ from gapless.results.outcome import Outcome
 from gapless.storage import layout
 from gapless.storage.folder import FolderBlobs
 from gapless.storage.memory import MemoryBlobs
+from gapless.storage.node_reports import NodeReport
 from gapless.storage.sweeps import SweepStore
 from queueing.memory import MemoryQueues
-from queueing.port import Entry
+from queueing.port import Entry, QueueFacts
 from queueing.sqlite import SqliteQueues
 from receipts.ledger import Ledger
 from receipts.reconcile import ReconcileReport, reconcile
@@ -73,7 +77,8 @@ class Dying:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._port, name)
         if not callable(found):
-            return found
+            # The ledger's own database: what it does for other modules may be the last, too.
+            return Dying(found, self._fate) if name == "database" else found
 
         def call(*arguments: Any, **named: Any) -> Any:
             self._fate.step()
@@ -94,6 +99,72 @@ class Fate:
         self.calls_left -= 1
 
 
+class CountedQueues:
+    """Queues as a remote service shows them: nobody can look into them, and their counts are late.
+
+    A count is the one of some moment within the last `late_s`; with `each_count_on_its_own`, that
+    of another moment for each of the three. Creation times have whole seconds.
+    """
+
+    def __init__(
+        self,
+        queues: MemoryQueues | SqliteQueues,
+        clock: Callable[[], float],
+        *,
+        late_s: float = 0.0,
+        dice: random.Random | None = None,
+        each_count_on_its_own: bool = False,
+    ) -> None:
+        self.inner = queues
+        self.late_s = late_s
+        self.facts_asked = 0
+        self._clock = clock
+        self._dice = dice or random.Random(0)
+        self._each_on_its_own = each_count_on_its_own
+        self._history: dict[str, list[tuple[float, QueueFacts]]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"heads", "read_heads"} or name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def facts(self, queue: str) -> QueueFacts:
+        self.facts_asked += 1
+        self.note(queue)
+        known = self._history[queue]
+        visible, leased, delayed = (
+            (self._then(known) for _ in range(3))
+            if self._each_on_its_own
+            else [self._then(known)] * 3
+        )
+        return QueueFacts(
+            created_at_s=known[-1][1].created_at_s,
+            visible=visible.visible,
+            leased=leased.leased,
+            delayed=delayed.delayed,
+        )
+
+    def note(self, queue: str) -> None:
+        """Remember what the queue holds now; to be called after whatever changes it."""
+        facts = self.inner.facts(queue)
+        now = QueueFacts(
+            created_at_s=float(int(facts.created_at_s)),
+            visible=facts.visible,
+            leased=facts.leased,
+            delayed=facts.delayed,
+        )
+        known = self._history.setdefault(queue, [])
+        if known and known[-1][1].created_at_s != now.created_at_s:
+            known.clear()
+        if not known:
+            known.append((0.0, QueueFacts(now.created_at_s, 0, 0, 0)))
+        known.append((self._clock(), now))
+
+    def _then(self, known: Sequence[tuple[float, QueueFacts]]) -> QueueFacts:
+        at_s = known[-1][0] - self._dice.random() * self.late_s
+        return known[bisect.bisect_right(known, at_s, key=lambda each: each[0]) - 1][1]
+
+
 @dataclass
 class World:
     """All the ports, and a clock that moves a second a look."""
@@ -102,6 +173,7 @@ class World:
     folder: Path | None = None
     """Where queues and blobs lie; None: in memory."""
     now_s: float = 1000.0
+    tick_s: float = 1.0
     queues: MemoryQueues | SqliteQueues = field(init=False)
     blobs: MemoryBlobs | FolderBlobs = field(init=False)
     store: SweepStore = field(init=False)
@@ -118,7 +190,7 @@ class World:
         self.store = SweepStore(self.blobs)
 
     def clock(self) -> float:
-        self.now_s += 1.0
+        self.now_s += self.tick_s
         return self.now_s
 
     def new_id(self) -> str:
@@ -163,6 +235,35 @@ class World:
         """How many jobs there are."""
         return self.queues.facts(layout.jobs_queue(sweep_id)).visible
 
+    def counted(self, **options: Any) -> CountedQueues:
+        """Show the queues as a remote service does."""
+        return CountedQueues(self.queues, self.clock, **options)
+
+    def purge(self, queue: str) -> RunSet:
+        """Take everything off a queue, which stays the same one; give the runs of its jobs."""
+        assert isinstance(self.queues, MemoryQueues)
+        held = self.queues._queue(queue).messages
+        runs = [decode_job(each.body).runs for each in held.values() if queue.endswith("-jobs")]
+        held.clear()
+        return RunSet.union(runs)
+
+    def take_anything(self, queue: str) -> None:
+        """Take every visible message off a queue, whatever it is."""
+        messages = self.queues.receive([queue], most=10, wait_s=0.0, lease_s=900.0)
+        self.queues.delete([message.lease for message in messages])
+
+    def report_node(self, node: str, held: Mapping[str, Mapping[int, RunSet]]) -> None:
+        """Write a node's report: the runs it has in hand, by sweep and epoch."""
+        report = NodeReport(
+            node=node,
+            heard_at_s=self.now_s,
+            sweeps={
+                sweep: {str(epoch): runs.to_wire() for epoch, runs in by_epoch.items()}
+                for sweep, by_epoch in held.items()
+            },
+        )
+        self.blobs.put(layout.node(node), report.encode())
+
     def lose_queues(self, sweep_id: str) -> None:
         for queue in (layout.jobs_queue(sweep_id), layout.results_queue(sweep_id)):
             self.queues.drop(queue)
@@ -188,6 +289,9 @@ class World:
         number = next(self.shards)
         shard = f"shard-{number:04d}"
         data = b"rows of " + shard.encode()
+        counts: Counter[Outcome] = Counter()
+        for (_, outcome), runs in coverage.items():
+            counts[outcome] += len(runs)
         self.blobs.put(layout.shard(sweep_id, shard), data)
         manifest = Manifest(
             sweep=sweep_id,
@@ -196,7 +300,7 @@ class World:
             sha256=hashlib.sha256(data).hexdigest(),
             size_bytes=len(data),
             rows=sum(len(runs) for runs in coverage.values()),
-            counts={outcome: len(runs) for (_, outcome), runs in coverage.items()},
+            counts=dict(counts),
             coverage=coverage,
         )
         self.blobs.put(layout.manifest(sweep_id, shard), encode_manifest(manifest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,10 +31,50 @@ def test_the_first_record_of_a_home_stays() -> None:
 
 def test_a_home_written_by_the_first_release_is_read() -> None:
     blobs = MemoryBlobs()
-    data = b'{"format":"gapless.home/1","lease_s":900.0,"retention_s":1209600.0}'
+    data = b'{"format":"gapless.home/1","lease_s":600.0,"retention_s":1209600.0}'
     blobs.put("home.json", data)
-    assert open_home_record(blobs, create=False) == HomeRecord()
-    assert HomeRecord().encode() == data
+    record = open_home_record(blobs, create=False)
+    assert record == HomeRecord(
+        lease_s=600.0,
+        retention_s=1_209_600.0,
+        queue_prefix="",
+        long_poll_s=20.0,
+        encryption="sqs",
+        settle_s=120.0,
+    )
+
+
+def test_the_record_of_a_home_is_written_like_this_for_ever() -> None:
+    record = HomeRecord(queue_prefix="gapless-0123abcd", long_poll_s=10.5, encryption="none")
+    data = (
+        b'{"encryption":"none","format":"gapless.home/1","lease_s":900.0,"long_poll_s":10.5,'
+        b'"queue_prefix":"gapless-0123abcd","retention_s":1209600.0,"settle_s":120.0}'
+    )
+    blobs = MemoryBlobs()
+    blobs.put("home.json", data)
+    assert open_home_record(blobs, create=False) == record
+    assert record.encode() == data
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lease_s": 0}, "lease_s is 0, expected more than 0"),
+        ({"retention_s": 59}, "retention_s is 59, expected 60 to 1209600"),
+        ({"queue_prefix": "a" * 21}, "queue_prefix is 'a+', expected up to 20 letters"),
+        ({"queue_prefix": "my queue"}, "queue_prefix is 'my queue'"),
+        ({"queue_prefix": "ü"}, "queue_prefix is 'ü'"),
+        ({"long_poll_s": -1}, "long_poll_s is -1, expected 0 to 20"),
+        ({"long_poll_s": 21}, "long_poll_s is 21, expected 0 to 20"),
+        ({"long_poll_s": float("nan")}, "long_poll_s is nan"),
+        ({"encryption": "kms"}, "encryption is 'kms', expected 'sqs' or 'none'"),
+        ({"settle_s": -1}, "settle_s is -1, expected 0 to 86400"),
+        ({"settle_s": float("inf")}, "settle_s is inf"),
+    ],
+)
+def test_an_impossible_record_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HomeRecord(**values)
 
 
 def test_a_place_without_a_record_is_no_home_and_is_left_alone(tmp_path: Path) -> None:
@@ -58,6 +99,8 @@ def test_a_home_of_a_newer_format_is_refused() -> None:
         HomeRecord().encode().replace(b"900.0", b"-1"),
         HomeRecord().encode().replace(b"900.0", b"43201"),
         HomeRecord().encode().replace(b"1209600.0", b"1209601"),
+        HomeRecord().encode().replace(b'"sqs"', b'"kms"'),
+        HomeRecord().encode().replace(b'"queue_prefix":""', b'"queue_prefix":"a b"'),
     ],
 )
 def test_a_damaged_record_is_told_and_not_replaced(data: bytes) -> None:

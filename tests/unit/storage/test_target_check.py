@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gapless.declaration.sweep import CommandTarget, FunctionTarget
+from gapless.storage.bundle import pack
 from gapless.storage.target_check import check_target
 
 WALK = "def rms(n, alpha, *, states=19): ...\n"
@@ -112,9 +115,61 @@ def test_a_function_that_cannot_be_called_by_names_is_told() -> None:
     assert "async" in line
 
 
-def test_a_command_is_not_looked_into() -> None:
-    assert check_target({}, CommandTarget(command=("./walk",)), ["n"]) is None
+def told_of_command(folder: Path, *command: str) -> list[str]:
+    mistake = check_target(
+        pack(folder).files, CommandTarget(command=command), ("n",), source="sweep.toml"
+    )
+    if mistake is None:
+        return []
+    lines = str(mistake).splitlines()
+    assert all(line.startswith("sweep.toml: command: ") for line in lines)
+    return [line.removeprefix("sweep.toml: command: ") for line in lines]
 
 
-def test_nothing_of_the_users_code_is_run() -> None:
-    assert told("raise SystemExit\ndef rms(n): ...", "n") == []
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    for name, mode in (("walk", 0o755), ("bin/deep", 0o755), ("plain.sh", 0o644)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(mode)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("./walk", "{n}"),
+        ("bin/deep", "{n}"),
+        ("./bin/../walk",),
+        ("sh", "plain.sh", "{n}"),
+        ("/no/such/place/of/this/machine", "{n}"),
+        ("surely-only-on-the-nodes", "{n}"),
+        ("./{n}",),
+        ("{n}", "walk here"),
+    ],
+)
+def test_a_command_that_may_be_there_is_fine(programs: Path, command: tuple[str, ...]) -> None:
+    assert told_of_command(programs, *command) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ("./wakl",),
+            'among the 3 files that travel (ignored ones do not); did you mean "./walk"?',
+        ),
+        (("./else/where",), "is `code` the right folder?"),
+        (("./plain.sh",), 'found "./plain.sh", which is not executable: chmod +x plain.sh'),
+        (("../walk",), "what lies above it does not travel"),
+        (("walk", "{n}"), 'found "walk", expected "./walk"'),
+        (("./walk --fast -v",), '["./walk", "--fast", "-v", …]'),
+        (("sh plain.sh",), '["sh", "plain.sh", …]'),
+    ],
+)
+def test_a_command_that_cannot_be_there_is_told_in_one_line(
+    programs: Path, command: tuple[str, ...], said: str
+) -> None:
+    (line,) = told_of_command(programs, *command)
+    assert said in line

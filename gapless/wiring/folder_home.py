@@ -1,0 +1,123 @@
+"""A home in a folder: queues and ledger are SQLite files in it, or in a state folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gapless.storage import layout
+from gapless.storage.errors import HomeError
+from gapless.storage.folder import FolderBlobs
+from gapless.storage.home import open_home_record
+from gapless.storage.sweeps import SweepStore
+from gapless.wiring.home import Home
+from gapless.wiring.pace import ALONE_ON_FOLDER, UNDER_RUN_ON_FOLDER, Pace
+from gapless.wiring.state_folder import make_writable, taken_state, work_folder
+
+if TYPE_CHECKING:
+    from queueing.sqlite import SqliteQueues
+
+__all__ = ["FolderHome", "open_folder_home", "read_folder_home"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderHome(Home):
+    """An open home in a folder."""
+
+    folder: Path
+    folder_blobs: FolderBlobs
+
+    def is_there(self) -> bool:
+        """Tell whether the home is where it was: its disk may be away for a while."""
+        return (self.folder / layout.HOME).is_file()
+
+    @property
+    def is_remote(self) -> bool:
+        """No: all of it is on this machine, or on a disk it sees."""
+        return False
+
+    @property
+    def pace(self) -> Pace:
+        """How often programs look that run on their own."""
+        return ALONE_ON_FOLDER
+
+    @property
+    def pace_under_run(self) -> Pace:
+        """How often programs look under `sweep run`."""
+        return UNDER_RUN_ON_FOLDER
+
+    @property
+    def queue_file(self) -> Path:
+        """Where the embedded queue lies."""
+        return self.state_folder / "queue.db"
+
+    def has_queues(self) -> bool:
+        """Tell whether the queue's file is here: with another --state it is elsewhere."""
+        return self.queue_file.exists()
+
+    def queues(self) -> SqliteQueues:
+        """Open the home's queues; the caller closes them."""
+        from queueing.sqlite import SqliteQueues  # noqa: PLC0415
+
+        return SqliteQueues(self.queue_file)
+
+    def sweep_leftovers(self, now_s: float) -> object:
+        """Remove temporary files of writers that died long ago."""
+        return self.folder_blobs.sweep_leftovers(now_s)
+
+    def tidy(self, prefix: str) -> None:
+        """Remove the empty folders that are left of a prefix."""
+        for folder, _, _ in os.walk(self.folder / prefix, topdown=False):
+            # Not empty: somebody wrote into it meanwhile.
+            with contextlib.suppress(OSError):
+                Path(folder).rmdir()
+
+
+def open_folder_home(
+    folder: Path, *, state: Path | None, ledger: str | None, create: bool
+) -> FolderHome:
+    """Open the home in a folder to work on it, making it when `create`; HomeError."""
+    if not create:
+        _need_home(folder)
+    is_new = not (folder / layout.HOME).exists()
+    make_writable(folder, "home", "choose another with --home")
+    taken = None if state is None else taken_state(state, str(folder))
+    return _opened(folder, state=taken, ledger=ledger, create=create, is_new=is_new)
+
+
+def read_folder_home(folder: Path, *, state: Path | None, ledger: str | None) -> FolderHome:
+    """Open a home that is there to read it: it may lie on a medium that cannot be written."""
+    _need_home(folder)
+    chosen = state.expanduser().absolute() if state is not None else None
+    return _opened(folder, state=chosen, ledger=ledger, create=False, is_new=False)
+
+
+def _need_home(folder: Path) -> None:
+    if not (folder / layout.HOME).is_file():
+        raise HomeError(
+            f"home {folder}: no home is there; `sweep run FILE` or `sweep submit FILE` makes one, "
+            "--home (or GAPLESS_HOME) names another place"
+        )
+
+
+def _opened(
+    folder: Path, *, state: Path | None, ledger: str | None, create: bool, is_new: bool
+) -> FolderHome:
+    blobs = FolderBlobs(folder)
+    record = open_home_record(blobs, create=create)
+    return FolderHome(
+        location=str(folder),
+        folder=folder,
+        blobs=blobs,
+        folder_blobs=blobs,
+        store=SweepStore(blobs),
+        record=record,
+        state_folder=state if state is not None else folder,
+        given_state=state,
+        node_work_folder=work_folder(state),
+        ledger_url=ledger,
+        is_new=is_new,
+    )

@@ -1,0 +1,67 @@
+"""Folders of this machine that belong to a home: state, and where nodes work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from gapless.storage.errors import HomeError
+
+__all__ = ["claim_state", "make_writable", "taken_state", "work_folder"]
+
+_STATE_MARK = "home-of-this-state.txt"
+
+
+def taken_state(state: Path, home: str) -> Path:
+    """Take a state folder (--state) for a home, made when missing; HomeError."""
+    folder = state.expanduser().absolute()
+    make_writable(folder, "state folder", "choose another with --state")
+    claim_state(folder, home)
+    return folder
+
+
+def make_writable(folder: Path, what: str, advice: str) -> None:
+    """Make the folder if missing and check that files can be made in it; HomeError when not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(f"{what} {folder}: cannot be made: {error.strerror}; {advice}") from error
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise HomeError(
+            f"{what} {folder}: cannot be written ({error.strerror}); {advice}"
+        ) from error
+
+
+def claim_state(folder: Path, home: str) -> None:
+    """Hold a state folder to one home: two homes in one queue would mix sweeps of one id."""
+    mark = folder / _STATE_MARK
+    try:
+        with mark.open("x", encoding="utf-8") as file:
+            file.write(f"{home}\n")
+        # Should it lie in a code folder, it is no code. What a person wrote there stays.
+        with contextlib.suppress(FileExistsError), (folder / ".gaplessignore").open("x") as f:
+            f.write("*\n")
+    except FileExistsError:
+        owner = mark.read_text(encoding="utf-8").strip()
+        if owner not in {home, ""}:
+            raise HomeError(
+                f"state folder {folder} belongs to the home {owner}, not to {home}; choose "
+                f"another with --state, or, if the home was moved, remove {mark}"
+            ) from None
+
+
+def work_folder(state: Path | None) -> Path:
+    """Choose where nodes unpack bundles and keep what waits: never inside a home."""
+    chosen = os.environ.get("GAPLESS_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if state is not None:
+        return state / "node"
+    from platformdirs import user_cache_path  # noqa: PLC0415
+
+    return user_cache_path("gapless")
