@@ -88,8 +88,8 @@ def open_postgresql(
     """Open the ledger, its schema and tables made when missing, migrated when older.
 
     `home`: whose ledger it is, remembered at the first time and held to from then on: two homes in
-    one ledger would mix sweeps of one id. LedgerRefused, LedgerUnavailable, LedgerDamaged,
-    ForeignLedger. `head` and `migrations` are for tests.
+    one ledger would mix sweeps of one id. Its first word tells homes apart. LedgerRefused,
+    LedgerUnavailable, LedgerDamaged, ForeignLedger. `head` and `migrations` are for tests.
     """
     database = _connected(address)
     try:
@@ -227,7 +227,7 @@ def _hold_to_home(database: PostgresqlDatabase, home: str) -> None:
         connection.execute(SetTableComment(marked))
 
     named, is_ours = database.read(look)
-    if named == mark or (named is None and not is_ours):
+    if _is_same(named, mark) or (named is None and not is_ours):
         return
     if named is None:
         with database.held_key(lock_key(database.schema, ""), purpose=database.location):
@@ -235,12 +235,17 @@ def _hold_to_home(database: PostgresqlDatabase, home: str) -> None:
             if named is None:
                 database.write(claim)
                 return
-    if named != mark:
+    if not _is_same(named, mark):
         raise ForeignLedger(
             f"{database.location} is the {named}, not of {home}: give this home a schema of its "
             "own, as in --ledger '…?schema=NAME'; or, if the home was moved, say so by COMMENT ON "
             f"TABLE {database.schema}.{tables.schema_version.name} IS NULL"
         )
+
+
+def _is_same(named: str | None, mark: str) -> bool:
+    words = len(_OWNER_MARK.split()) + 1
+    return named is not None and named.split()[:words] == mark.split()[:words]
 
 
 def _schema_oid(connection: sa.Connection, schema: str) -> int:

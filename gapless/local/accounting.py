@@ -67,7 +67,7 @@ def rebuild_ledger(home: Home) -> RebuildReport:
     """Give the ledger what the home says that it lacks; a damaged file is moved aside first."""
     home.make_state_folder()
     ledger, report = open_and_rebuild(
-        home.ledger_place, store=home.store, clock=clock, new_id=new_id
+        home.ledger_place, store=home.store, clock=clock, new_id=new_id, home=home.identity
     )
     ledger.close()
     return report

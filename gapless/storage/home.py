@@ -24,6 +24,9 @@ id and what the queue is for need the other 60."""
 class HomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """home.json: what everybody who works in a home must agree on; durations in seconds.
 
+    `id` is random, made with the home, and tells it from others wherever it lies ("" in homes made
+    before there were any).
+
     A lease is long enough for a renewal to be missed several times, and short enough that a dead
     node does not hide a job for hours. Queues keep messages for `retention_s` (Amazon SQS API
     Reference, MessageRetentionPeriod: 1 minute to 14 days).
@@ -35,6 +38,7 @@ class HomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     may lie for `settle_s`: so long apart are the two looks that tell a gap.
     """
 
+    id: str = ""
     lease_s: float = 900.0
     retention_s: float = 1_209_600.0
     queue_prefix: str = ""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from gapless.storage import layout
 from gapless.storage.errors import HomeError
 from gapless.storage.folder import FolderBlobs
-from gapless.storage.home import open_home_record
+from gapless.storage.home import HomeRecord, open_home_record
 from gapless.storage.sweeps import SweepStore
 from gapless.wiring.home import Home
+from gapless.wiring.machine import new_id
 from gapless.wiring.pace import ALONE_ON_FOLDER, UNDER_RUN_ON_FOLDER, Pace
 from gapless.wiring.state_folder import make_writable, taken_state, work_folder
 
@@ -107,7 +108,7 @@ def _opened(
     folder: Path, *, state: Path | None, ledger: str | None, create: bool, is_new: bool
 ) -> FolderHome:
     blobs = FolderBlobs(folder)
-    record = open_home_record(blobs, create=create)
+    record = open_home_record(blobs, create=create, record=HomeRecord(id=new_id()))
     return FolderHome(
         location=str(folder),
         folder=folder,

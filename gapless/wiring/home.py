@@ -93,6 +93,11 @@ class Home(abc.ABC):
         return ""
 
     @property
+    def identity(self) -> str:
+        """What tells the home from others, for a ledger's server: a word, then where it lies."""
+        return f"{self.record.id} ({self.location})" if self.record.id else self.location
+
+    @property
     def ledger_file(self) -> Path | None:
         """Where the ledger lies; None when it is on a server."""
         if self.ledger_url is None:
@@ -133,4 +138,4 @@ class Home(abc.ABC):
         from receipts.ledger import open_ledger  # noqa: PLC0415
 
         self.make_state_folder()
-        return open_ledger(self.ledger_place)
+        return open_ledger(self.ledger_place, home=self.identity)

@@ -22,6 +22,7 @@ from gapless.storage.s3 import S3Blobs
 from gapless.storage.sweeps import SweepStore
 from gapless.wiring.address import S3Address
 from gapless.wiring.home import Home
+from gapless.wiring.machine import new_id
 from gapless.wiring.pace import ALONE_ON_S3, UNDER_RUN_ON_S3, Pace
 from gapless.wiring.state_folder import make_writable, taken_state, work_folder
 
@@ -139,7 +140,7 @@ def open_s3_home(
         is_new = not _is_home(asked)
         if is_new and not create:
             raise _no_home(address)
-        wanted = HomeRecord(queue_prefix=address.queue_prefix)
+        wanted = HomeRecord(id=new_id(), queue_prefix=address.queue_prefix)
         record = open_home_record(asked, create=create, record=wanted)
     except StorageRefused as error:
         raise _refusal(address, error) from error
