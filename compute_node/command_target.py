@@ -111,7 +111,7 @@ class Command:
             b"GAPLESS_CODE_DIR": os.fsencode(code_folder),
         }
 
-    def __call__(self, *, run: Run, **_parameters: Any) -> dict[str, Any]:
+    def __call__(self, /, *, run: Run, **_parameters: Any) -> dict[str, Any]:
         """Do one run."""
         folder = self._folder.path
         program, words, environment = self._prepared(run, folder)

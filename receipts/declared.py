@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gapless.declaration.control import Asked, Control, ControlState
 from gapless.declaration.runset import RunSet
 from gapless.storage.sweeps import SweepStore
 from receipts.errors import LedgerLacksSweep
-from receipts.jobs import job_size_for
+from receipts.jobs import LARGEST_JOB, job_size_for
 from receipts.ledger import Ledger
 
 __all__ = ["Declared", "read_declared"]
+
+_JOBS_AGAIN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,16 @@ class Declared:
     def job_size(self, count: int) -> int:
         """Choose how many runs a job holds when `count` of them are sent."""
         return job_size_for(count, run_time_s=self.control.run_time_s)
+
+    def job_size_again(self, count: int) -> int:
+        """Say how many runs a job holds when `count` of all runs are sent again.
+
+        With a run time about 60 s of work, else about 100 jobs: on a queue that bills each message
+        a job a run would be dear, and a node cuts up what takes it long.
+        """
+        if self.control.run_time_s is not None:
+            return self.job_size(count)
+        return min(LARGEST_JOB, max(1, math.ceil(count / _JOBS_AGAIN)))
 
     @property
     def last_epoch(self) -> int:

@@ -266,7 +266,7 @@ def _send_again(
     this = Round(
         sweep=sweep_id,
         why=Why.RECONCILE,
-        job_size=view.declared.job_size(sum(len(runs) for _, runs in wanted)),
+        job_size=view.declared.job_size_again(sum(len(runs) for _, runs in wanted)),
         generation=ledger.next_generation(sweep_id),
     )
     # Receipts first (I5): a crash after them leaves pending ones, which the next call sends.

@@ -93,7 +93,7 @@ def resubmit(  # noqa: PLR0913 - each port by name: a simulator stops between an
             Round(
                 sweep=sweep_id,
                 why=Why.RESUBMIT,
-                job_size=declared.job_size(sum(len(runs) for _, runs in unsent)),
+                job_size=declared.job_size_again(sum(len(runs) for _, runs in unsent)),
                 generation=ledger.next_generation(sweep_id),
             ),
             unsent,

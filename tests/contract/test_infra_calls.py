@@ -21,7 +21,7 @@ from gapless.wiring.address import S3Address
 from queueing.sqs_calls import _METHODS as SQS_OPERATIONS
 from tests.acceptance.cloud_programs import SHORT_TIMES
 from tests.acceptance.programs import wait_until
-from tests.services.fixtures import _or_skip
+from tests.services.fixtures import started_or_skip
 from tests.services.proxy import FaultProxy, Rule
 from tests.services.proxy_calls import Call as RecordedCall
 from tests.services.proxy_faults import ReplyDropped
@@ -96,7 +96,7 @@ def enforcing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A stand-in that checks signatures and policies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTH", "true")
-        yield from _or_skip(started_ministack, tmp_path_factory.mktemp("enforcing"))
+        yield from started_or_skip(started_ministack, tmp_path_factory.mktemp("enforcing"))
 
 
 @pytest.fixture(scope="module")

@@ -17,19 +17,19 @@ from tests.services.servers import (
     started_moto,
 )
 
-__all__ = ["ministack", "moto_server", "on_ministack", "on_moto"]
+__all__ = ["ministack", "moto_server", "on_ministack", "on_moto", "started_or_skip"]
 
 
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """An AWS stand-in, a real server: use names of your own, other tests use it too."""
-    yield from _or_skip(started_ministack, tmp_path_factory.mktemp("ministack"))
+    yield from started_or_skip(started_ministack, tmp_path_factory.mktemp("ministack"))
 
 
 @pytest.fixture(scope="session")
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Another AWS stand-in; its queues grow slow beyond some hundred messages."""
-    yield from _or_skip(started_moto, tmp_path_factory.mktemp("moto"))
+    yield from started_or_skip(started_moto, tmp_path_factory.mktemp("moto"))
 
 
 @pytest.fixture
@@ -51,9 +51,10 @@ def _point_at(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def _or_skip(
+def started_or_skip(
     start: Callable[[Path], AbstractContextManager[Service]], folder: Path
 ) -> Iterator[Service]:
+    """Run a server while the fixture lives; without its program skip at home, fail in CI."""
     with ExitStack() as stack:
         try:
             service = stack.enter_context(start(folder))

@@ -59,6 +59,15 @@ def test_words_and_environment_carry_the_values_of_the_run(place: Any) -> None:
             assert values["cwd"] == env["GAPLESS_CODE_DIR"]
 
 
+def test_parameters_may_be_called_like_things_of_ours(place: Any) -> None:
+    names = ["self", "program", "words", "PATH"]
+    text = '#!/bin/sh\necho "{\\"got\\": \\"$*\\"}"\n'
+    words = ["./program", *(f"{{{name}}}" for name in names)]
+    submit_program(place, text, runs=1, words=words, space=Space.grid(**{n: [n] for n in names}))
+    assert place.run_node() == 0
+    assert place.delivered().values("got") == {0: "self program words PATH"}
+
+
 def test_each_run_has_a_folder_of_its_own_that_begins_empty(place: Any) -> None:
     text = """
         #!/bin/sh

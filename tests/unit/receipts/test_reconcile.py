@@ -90,6 +90,13 @@ def test_everything_a_deleted_queue_held_is_sent_again(world: World) -> None:
     assert world.on_queue(sweep) == {0: RunSet.span(0, 100) - done}
 
 
+def test_many_gaps_are_sent_again_in_about_a_hundred_jobs(world: World) -> None:
+    sweep = world.submit(declare(250), job_size=20).sweep_id
+    world.lose_queues(sweep)
+    report = world.reconcile(sweep, resubmit=True)
+    assert (report.resubmitted, report.jobs_sent) == (250, 84)
+
+
 def test_a_gap_may_be_lost_and_sent_again_without_end(world: World) -> None:
     sweep = world.submit(declare(10), job_size=10).sweep_id
     for _ in range(8):
