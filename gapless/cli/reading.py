@@ -43,13 +43,21 @@ def status(
     opened = read_home(home, state=state, tell=print_note).for_readers(print_note)
     ids = opened.store.ids() if sweep is None else [choose_sweep(opened.store, sweep)]
     found = status_of(opened, ids, tell=print_note)
-    nodes = nodes_heard(opened, clock())
+    nodes = nodes_heard(opened, ids, clock())
     if json:
         print_document(
             {
                 "home": opened.location,
                 "sweeps": [_document(each) for each in found],
-                "nodes": [{"node": each.node, "heard_s_ago": each.heard_s_ago} for each in nodes],
+                "nodes": [
+                    {
+                        "node": each.node,
+                        "heard_s_ago": each.heard_s_ago,
+                        "left": each.left,
+                        "runs_in_hand": each.runs_in_hand,
+                    }
+                    for each in nodes
+                ],
             }
         )
         return
@@ -57,8 +65,14 @@ def status(
         print_line(f"{opened.location} holds no sweep yet")
         return
     _print_status(found)
-    print_line(_nodes_line(nodes))
+    for line in _nodes_lines(nodes, lease_s=opened.record.lease_s if opened.is_remote else None):
+        print_line(line)
     for each in found:
+        if each.nothing_queued:
+            print_note(
+                f"{each.sweep_id}: {counted(each.left, 'run')} left and nothing on its queues; "
+                f"`sweep reconcile {each.sweep_id}` tells whether they are lost"
+            )
         for problem in each.problems:
             print_note(
                 f"{each.sweep_id}: {problem}; `sweep reconcile {each.sweep_id} --resubmit` mends it"
@@ -230,11 +244,23 @@ def _standing(each: SweepStatus) -> str:
     return "complete" if each.complete and each.state == "running" else each.state
 
 
-def _nodes_line(nodes: list[NodeHeard]) -> str:
+def _nodes_lines(nodes: list[NodeHeard], *, lease_s: float | None) -> list[str]:
+    """Say of each node when it was heard; `lease_s`: how long a dead one's runs stay hidden."""
     if not nodes:
-        return "no node was heard in the last minutes"
-    named = ", ".join(f"{each.node} ({each.heard_s_ago:.0f} s ago)" for each in nodes)
-    return f"nodes heard: {named}"
+        return ["no node was heard in the last minutes"]
+    named = ", ".join(
+        f"{each.node} ({'left ' if each.left else ''}{each.heard_s_ago:.0f} s ago)"
+        for each in nodes
+    )
+    lines = [f"nodes heard: {named}"]
+    for each in nodes:
+        if lease_s is not None and each.silent and each.runs_in_hand:
+            held = counted(each.runs_in_hand, "run")
+            lines.append(
+                f"{each.node} is silent with {held} in hand: if it is gone, others get them "
+                f"{lease_s / 60:.0f} min after its last sign of life"
+            )
+    return lines
 
 
 def _document(each: SweepStatus) -> dict[str, Any]:

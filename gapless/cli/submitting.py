@@ -27,6 +27,7 @@ from gapless.cli.wording import counted, failures_document, print_failures
 if TYPE_CHECKING:
     from gapless.local.plan import Plan
     from gapless.local.running import RunSummary
+    from gapless.local.submission import Prepared
     from gapless.local.trial import Trial
     from receipts.submit import SubmitReport
 
@@ -143,15 +144,7 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
     prepared = prepare(source, Wish(code=_which(code), extend=extend, new=new, job_size=job_size))
     trial: Trial | None = None
     if test is not None:
-        from gapless.local.trial import try_runs  # noqa: PLC0415
-
-        trial = try_runs(prepared, test)
-        _tell_trial(trial)
-        if not trial.passed:
-            if json:
-                print_document({"submitted": False, "trial": _trial_document(trial)})
-            print_note("nothing was submitted")
-            raise typer.Exit(_NOT_OK)
+        prepared, trial = _tried(prepared, test, json=json)
     opened = open_home_for(prepared, home, state=state, ledger=ledger, tell=print_note).for_people(
         print_note
     )
@@ -168,6 +161,23 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
     if report.jobs_pending:
         print_note(f"{counted(report.jobs_pending, 'job')} not sent yet: the same command does it")
         raise typer.Exit(1)
+
+
+def _tried(prepared: Prepared, count: int, *, json: bool) -> tuple[Prepared, Trial]:
+    """Do some runs first and leave when one fails; else give jobs the size they ask for."""
+    from gapless.local.trial import sized_by_trial, try_runs  # noqa: PLC0415
+
+    trial = try_runs(prepared, count)
+    _tell_trial(trial)
+    if not trial.passed:
+        if json:
+            print_document({"submitted": False, "trial": _trial_document(trial)})
+        print_note("nothing was submitted")
+        raise typer.Exit(_NOT_OK)
+    sized, note = sized_by_trial(prepared, trial)
+    if note:
+        print_note(note)
+    return sized, trial
 
 
 def _which(code: CodeChoice | None) -> Literal["old", "new"] | None:
@@ -303,6 +313,11 @@ def _print_report(report: SubmitReport) -> None:
         print_line(f"  extended by {counted(report.extended_by, 'run')}")
     if report.changed:
         print_line(f"  changed: {', '.join(report.changed)}")
+    if report.runs_sent:
+        print_note(
+            f"{advised('node')} and {advised('aggregate')} do them, on any machine; "
+            f"{advised('status', report.sweep_id)} shows how far they are"
+        )
 
 
 def _report_document(report: SubmitReport, home: str, trial: Trial | None) -> dict[str, Any]:

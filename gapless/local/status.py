@@ -10,6 +10,7 @@ from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage import CoverageReader, counts, missing
 from gapless.storage import layout
+from gapless.storage.node_reports import read_recent, runs_in_hand
 from gapless.storage.quarantine import count_kept
 from gapless.wiring import Home
 from queueing.errors import QueueError
@@ -19,15 +20,27 @@ from receipts.ports import snapshots_of
 
 __all__ = ["NodeHeard", "SweepStatus", "nodes_heard", "status_of"]
 
-_HEARD_S = 600.0
+_ENDED = "ended"
+_SILENT_S = 90.0
+"""A node reports every 30 s: after three times that it is told as silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeHeard:
-    """A node that wrote its report not long ago."""
+    """A node that wrote its report not long ago.
+
+    `left`: it ended in order. `runs_in_hand`: of the sweeps looked at.
+    """
 
     node: str
     heard_s_ago: float
+    left: bool = False
+    runs_in_hand: int = 0
+
+    @property
+    def silent(self) -> bool:
+        """Tell whether it should have been heard since: it may be gone."""
+        return not self.left and self.heard_s_ago > _SILENT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +70,15 @@ class SweepStatus:
     def complete(self) -> bool:
         """Tell whether every run has the result it was last asked for."""
         return self.left == 0
+
+    @property
+    def nothing_queued(self) -> bool:
+        """Tell whether runs are left and none of them is on a queue, as far as that can be told."""
+        if not self.left or self.state != ControlState.RUNNING.value:
+            return False
+        if self.approximate:
+            return self.jobs == self.deliveries == 0
+        return self.in_flight == 0
 
     @property
     def stored(self) -> int:
@@ -124,16 +146,20 @@ def _status_of(
     )
 
 
-def nodes_heard(home: Home, now_s: float) -> list[NodeHeard]:
+def nodes_heard(home: Home, sweep_ids: Sequence[str], now_s: float) -> list[NodeHeard]:
     """Name the nodes that reported within the last 10 minutes before `now_s` (Unix seconds)."""
-    prefix = layout.nodes_prefix()
     return [
         NodeHeard(
-            node=blob.key.removeprefix(prefix).removesuffix(".json"),
-            heard_s_ago=max(0.0, now_s - blob.written_at_s),
+            node=report.node,
+            heard_s_ago=max(0.0, now_s - report.heard_at_s),
+            left=report.mode == _ENDED,
+            runs_in_hand=sum(
+                len(runs)
+                for sweep_id in sweep_ids
+                for runs in runs_in_hand([report], sweep_id).values()
+            ),
         )
-        for blob in home.blobs.list(prefix)
-        if now_s - blob.written_at_s < _HEARD_S
+        for report in read_recent(home.blobs, now_s=now_s)
     ]
 
 

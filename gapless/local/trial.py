@@ -10,7 +10,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compute_node.agent import NodeSettings, run_node
 from compute_node.commands import UNFIT
@@ -23,11 +23,14 @@ from gapless.results.outcome import Outcome
 from gapless.storage import layout
 from gapless.wiring import Home, clock, core_count, new_id, open_home, program_id
 from queueing.port import MAX_BATCH, Entry, Queues
+from receipts.jobs import job_size_for
 
-__all__ = ["Trial", "TrialFailure", "try_runs"]
+__all__ = ["Trial", "TrialFailure", "sized_by_trial", "try_runs"]
 
 _IDLE_S = 2.0
 _LEASE_S = 900.0
+_LEAST_JOBS = 50
+"""So many jobs at least, however short the runs are: that several nodes have something to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,22 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+def sized_by_trial(prepared: Prepared, trial: Trial) -> tuple[Prepared, str]:
+    """Choose how many runs a job holds by how long the trial's took; with a note on that.
+
+    Nothing changes where a person said how long runs take, or how large jobs are.
+    """
+    wish, total = prepared.wish, prepared.frozen.segment.count
+    if wish.job_size is not None or prepared.frozen.run_time_s is not None or not trial.mean_s:
+        return prepared, ""
+    by_time = job_size_for(total, run_time_s=trial.mean_s)
+    size = min(by_time, -(-total // _LEAST_JOBS))
+    if size == 1:
+        return prepared, ""
+    sized = replace(prepared, wish=replace(wish, job_size=size))
+    return sized, f"jobs of {size:,} runs, by the trial's time a run (run_time says it beforehand)"
 
 
 def _spread(total: int, count: int) -> RunSet:

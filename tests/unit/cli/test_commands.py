@@ -138,6 +138,37 @@ def test_a_trial_that_passes_is_followed_by_the_submit(place: Place) -> None:
     assert report["runs_sent"] == 6
 
 
+def test_jobs_are_as_large_as_the_trial_says_unless_a_person_does(place: Place) -> None:
+    (place.folder / "work.py").write_text("def work(a, b):\n    return a + b\n")
+    text = FILE.replace('name = "tiny"', 'name = "many"').replace('run_time = "1 s"', "")
+    (place.folder / "many.toml").write_text(f"replicates = 500\n{text}")
+    sized = place.do("submit", "many.toml", "--test", "3")
+    assert "60 runs" in sized.stderr
+    assert "3,000 runs sent in 50 jobs" in sized.stdout
+    named = place.do(
+        "submit", "many.toml", "--test", "3", "--job-size", "7", "--home", str(place.folder / "b")
+    )
+    assert "3,000 runs sent in 429 jobs" in named.stdout
+
+
+def test_a_submit_says_who_does_the_runs(place: Place) -> None:
+    said = place.do("submit", "sweep.toml").stderr
+    assert "sweep node" in said
+    assert "sweep aggregate" in said
+
+
+def test_status_says_when_runs_are_left_and_nothing_is_queued(submitted: Place) -> None:
+    assert "nothing on its queues" not in submitted.do("status").stderr
+    (submitted.home / "queue.db").unlink()
+    (submitted.folder / "other.toml").write_text(
+        (submitted.folder / "sweep.toml").read_text().replace('"tiny"', '"other"')
+    )
+    assert submitted.do("submit", "other.toml").returncode == 0
+    assert "6 runs left and nothing on its queues; `sweep reconcile tiny-" in (
+        submitted.do("status").stderr
+    )
+
+
 def test_reconcile_ends_with_3_while_jobs_wait_and_with_4_when_they_are_gone(
     submitted: Place,
 ) -> None:
