@@ -35,7 +35,11 @@ class OpenFlush:
 
 @dataclass(slots=True)
 class SweepBuffer:
-    """One sweep's deliveries in hand and what is known of its coverage."""
+    """One sweep's deliveries in hand and what is known of its coverage.
+
+    `polled_at`: when the state wanted of it was last read. Its queue was seen empty from
+    `empty_since` (None: not since its last delivery) to `empty_at`.
+    """
 
     sweep_id: str
     state: SweepState = SweepState.RUNNING
@@ -54,6 +58,9 @@ class SweepBuffer:
     adopting: bool = False
     adopt_due_at: float = 0.0
     adopted_once: bool = False
+    polled_at: float = 0.0
+    empty_since: float | None = None
+    empty_at: float = 0.0
     copies: dict[Lease, list[Lease]] = field(default_factory=dict)
     _by_id: dict[str, Buffered] = field(default_factory=dict)
     _stored: OrderedDict[str, tuple[Delivery, Proof]] = field(default_factory=OrderedDict)
@@ -73,6 +80,23 @@ class SweepBuffer:
     def complete(self) -> bool:
         """Tell whether durable manifests hold a final result of every run."""
         return self.missing is not None and not any(self.missing.values())
+
+    def rests(self, policy: Policy) -> bool:
+        """Tell whether nothing of it is in hand, nor to be expected.
+
+        Only receives that found its queue empty tell that, not the time alone.
+        """
+        if policy.rest_s <= 0.0 or not self.empty:
+            return False
+        if self.complete or self.state in {SweepState.CANCELLED, SweepState.GONE}:
+            return True
+        since = self.empty_since
+        return since is not None and self.empty_at - since >= policy.rest_after_s
+
+    def saw_empty(self, now: float) -> None:
+        """Note that a receive found its queue empty."""
+        self.empty_since = now if self.empty_since is None else self.empty_since
+        self.empty_at = now
 
     def add(self, delivery: Buffered, now: float) -> None:
         """Take a delivery in hand; it waits for a flush, or for the sweep's runs to be read."""

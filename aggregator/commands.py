@@ -30,10 +30,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ReceiveDeliveries:
-    """Lease up to `most` messages of these queues."""
+    """Lease up to `most` messages of these queues.
+
+    `wait_s`: how long to wait for the first; None: as long as the aggregator always does.
+    """
 
     queues: tuple[str, ...]
     most: int
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,9 @@ class ReleaseMessages:
 
 @dataclass(frozen=True, slots=True)
 class PollSweeps:
-    """Read which sweeps the home has and the state wanted of each."""
+    """Read which sweeps the home has and the state wanted of each but those that are resting."""
+
+    resting: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,9 +159,13 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True)
 class SweepsPolled:
-    """The home was read: every sweep served and the state wanted of it."""
+    """The home was read: every sweep served and the state wanted of it.
+
+    `resting` are in the home too; what is wanted of them was not looked at this time.
+    """
 
     sweeps: Mapping[str, SweepState]
+    resting: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

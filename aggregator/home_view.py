@@ -17,7 +17,7 @@ from gapless.errors import GaplessError
 from gapless.patience import patiently
 from gapless.results.coverage import Coverage, CoverageReader, missing
 from gapless.storage import layout
-from gapless.storage.blobs import Blobs
+from gapless.storage.blobs import Blob, Blobs
 from gapless.storage.errors import StorageUnavailable
 from gapless.storage.sweeps import StoredSweep, SweepStore
 
@@ -26,7 +26,7 @@ __all__ = ["HomeView"]
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    segments: tuple[str, ...]
+    segments: tuple[Blob, ...]
     sweep: StoredSweep
 
 
@@ -42,28 +42,34 @@ class HomeView:
         self._loaded: dict[str, _Loaded] = {}
         self._readers: dict[str, CoverageReader] = {}
 
-    def poll(self, sweep_ids: tuple[str, ...] | None) -> SweepsPolled | SweepsUnread:
-        """Read the state wanted of every sweep served (of the home, when none is named)."""
+    def poll(
+        self, sweep_ids: tuple[str, ...] | None, resting: frozenset[str] = frozenset()
+    ) -> SweepsPolled | SweepsUnread:
+        """Read the state wanted of every sweep served (of the home, when none is named).
+
+        Those that are resting are not looked at: they are given by name, if they are still there.
+        """
         try:
-            states = patiently(lambda: self._states(sweep_ids), on=StorageUnavailable)
+            return patiently(lambda: self._poll(sweep_ids, resting), on=StorageUnavailable)
         except GaplessError as error:
             return SweepsUnread(str(error))
-        return SweepsPolled(states)
 
-    def _states(self, sweep_ids: tuple[str, ...] | None) -> dict[str, SweepState]:
-        ids = self._store.ids() if sweep_ids is None else sweep_ids
-        return {
-            sweep_id: SweepState(self._store.control(sweep_id).state.value)
-            for sweep_id in ids
-            if sweep_ids is None or self._store.exists(sweep_id)
+    def _poll(self, sweep_ids: tuple[str, ...] | None, resting: frozenset[str]) -> SweepsPolled:
+        names = self._store.names() if sweep_ids is None else sweep_ids
+        states = {
+            name: SweepState(self._store.control(name).state.value)
+            for name in names
+            if name not in resting and self._store.exists(name)
         }
+        return SweepsPolled(states, resting & frozenset(names))
 
     def sweep(self, sweep_id: str) -> StoredSweep | None:
         """Load a sweep, again only when a segment was added; None when the home has none such."""
         if not self._store.exists(sweep_id):
             self._loaded.pop(sweep_id, None)
             return None
-        segments = tuple(each.key for each in self._blobs.list(layout.segments_prefix(sweep_id)))
+        # With their times: a sweep that was removed and submitted again may have others.
+        segments = tuple(self._blobs.list(layout.segments_prefix(sweep_id)))
         known = self._loaded.get(sweep_id)
         if known is None or known.segments != segments:
             known = _Loaded(segments, self._store.load(sweep_id))

@@ -36,9 +36,12 @@ class Lane:
         self._steps.put(step)
 
     def close(self) -> None:
-        """Finish the steps given and end the thread."""
+        """Take no more steps: the thread ends after those given."""
         self._steps.put(None)
-        self._thread.join()
+
+    def join(self, within_s: float) -> None:
+        """Wait for the end of a closed lane; one whose step waits for a service is left alone."""
+        self._thread.join(within_s)
 
     def _run(self) -> None:
         while True:

@@ -17,11 +17,13 @@ from gapless.results.coverage_cache import CachedShard, CoverageCache, encode_ca
 from gapless.results.manifest import Manifest
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
+from gapless.troubles import Troubles
 
 __all__ = ["OwnCoverage"]
 
 _LOG = logging.getLogger("gapless.aggregator")
 _EVERY_S = 10.0
+_WRITING = "writing coverage caches"
 _MOST_OF_THE_TIME = 0.02
 
 
@@ -45,6 +47,7 @@ class OwnCoverage:
         self._aggregator_id = aggregator_id
         self._monotonic = monotonic
         self._sweeps: dict[str, _Sweep] = {}
+        self._troubles = Troubles(warn=_LOG.warning, tell=_LOG.info, monotonic=monotonic)
 
     def stored(self, manifest: Manifest) -> None:
         """Note that a shard and its manifest are durable."""
@@ -78,7 +81,9 @@ class OwnCoverage:
         try:
             self._blobs.put(layout.coverage(sweep_id, self._aggregator_id), encode_cache(cache))
             sweep.changed = False
+            self._troubles.well(_WRITING)
         except GaplessError as error:
-            _LOG.warning("sweep %s: its coverage cache was not written: %s", sweep_id, error)
+            text = f"sweep {sweep_id}: its coverage cache was not written: {error}"
+            self._troubles.trouble(_WRITING, text)
         took_s = self._monotonic() - begun
         sweep.due_at = begun + max(_EVERY_S, took_s / _MOST_OF_THE_TIME)

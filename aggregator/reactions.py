@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from aggregator.buffers import SweepBuffer
@@ -36,8 +37,9 @@ from aggregator.events import (
     SweepsUnread,
     Ticked,
 )
-from aggregator.policy import Policy, backoff_s
+from aggregator.policy import Policy
 from aggregator.proof import Proof
+from gapless.pauses import pause_s
 from gapless.storage.layout import results_queue, sweep_id_of
 from queueing.port import Lease
 
@@ -59,6 +61,7 @@ class Reactions:
         self._polling = False
         self._poll_due_at = now
         self._receiving = False
+        self._asked: tuple[str, ...] = ()
         self._receive_failures = 0
         self._receive_due_at = now
         self._last_delivery_at = now
@@ -72,6 +75,7 @@ class Reactions:
         self._quarantine_failures = 0
         self._in_hand = 0
         self._stopping = ""
+        self._leave_by = math.inf
         self._status = 0
         self._exited = False
 
@@ -83,7 +87,7 @@ class Reactions:
             case ReceiveFailed():
                 self._receiving = False
                 self._receive_failures += 1
-                self._receive_due_at = now + backoff_s(self._receive_failures)
+                self._receive_due_at = now + self._pause_s(self._receive_failures)
             case MessageUndecodable():
                 return self._note_undecodable(event)
             case NewerFormatReceived():
@@ -115,11 +119,12 @@ class Reactions:
                 sweep = self._sweep(event.sweep_id)
                 sweep.adopting = False
                 sweep.adopted_once = True
-                sweep.adopt_due_at = now + self._policy.adopt_s
+                sweep.adopt_due_at = now + self._often_s(sweep, self._policy.adopt_s)
                 if event.count:
                     sweep.coverage_due_at = now
             case StopRequested():
                 self._stopping = self._stopping or "asked to stop"
+                self._leave_by = min(self._leave_by, now + self._policy.stop_s)
             case LeaseLost() | Ticked():
                 pass
         return []
@@ -129,6 +134,10 @@ class Reactions:
         self._receive_failures = 0
         self._receive_due_at = now
         if not event.deliveries:
+            # One of these may have given what is no delivery: it rests a little early then.
+            for sweep_id in self._asked:
+                if sweep_id in self._sweeps:
+                    self._sweeps[sweep_id].saw_empty(now)
             return []
         if self._stopping:
             # Received while leaving: others may have them at once.
@@ -148,6 +157,7 @@ class Reactions:
                 f"on the queue of sweep {sweep.sweep_id}"
             )
             return self._reject(each.lease, each.body, reason)
+        sweep.empty_since = None
         self._held.add(each.lease)
         hold: list[Command] = [HoldLeases(leases=(each.lease,))]
         proof = sweep.stored_proof(each.delivery)
@@ -198,7 +208,7 @@ class Reactions:
         self._storing = False
         assert sweep.flush is not None
         sweep.flush.failures += 1
-        sweep.flush.due_at = now + backoff_s(sweep.flush.failures)
+        sweep.flush.due_at = now + self._pause_s(sweep.flush.failures)
         if not self._stopping or sweep.flush.failures < self._policy.tries_when_stopping:
             return []
         # Leaving without storage: everything goes back to the queue, nothing is lost.
@@ -219,7 +229,7 @@ class Reactions:
         commands = self._forget(event.deleted)
         self._delete_failures[event.leases[0]] = failures
         again = DeleteMessages(leases=event.leases, proof=event.proof)
-        self._deletions.append((now + backoff_s(failures), again))
+        self._deletions.append((now + self._pause_s(failures), again))
         return commands
 
     def _note_quarantined(self, event: MessageQuarantined) -> list[Command]:
@@ -235,7 +245,7 @@ class Reactions:
         if self._stopping and self._quarantine_failures >= self._policy.tries_when_stopping:
             self._quarantines.pop(event.lease, None)
             return self._give_back((event.lease,))
-        self._quarantine_due[event.lease] = now + backoff_s(self._quarantine_failures)
+        self._quarantine_due[event.lease] = now + self._pause_s(self._quarantine_failures)
         return []
 
     def _note_polled(self, event: SweepsPolled, now: float) -> list[Command]:
@@ -249,6 +259,9 @@ class Reactions:
                     sweep_id, coverage_due_at=now, adopt_due_at=now
                 )
             sweep = self._sweeps[sweep_id]
+            sweep.polled_at = now
+            if state is not sweep.state:
+                sweep.empty_since = None
             if state is SweepState.CANCELLED and sweep.state is not state:
                 # Its queue is gone or goes: renewing or deleting would make it anew.
                 queue = results_queue(sweep_id)
@@ -257,7 +270,7 @@ class Reactions:
                     commands.append(DropLeases(leases=leases))
             sweep.state = state
         for sweep_id, sweep in list(self._sweeps.items()):
-            if sweep_id not in event.sweeps:
+            if sweep_id not in event.sweeps and sweep_id not in event.resting:
                 sweep.state = SweepState.GONE
                 if sweep.empty and not sweep.reading and not sweep.adopting:
                     del self._sweeps[sweep_id]
@@ -267,9 +280,9 @@ class Reactions:
         sweep = self._sweep(event.sweep_id)
         sweep.reading = False
         often_s = self._policy.poll_s if self._policy.until_complete else self._policy.coverage_s
-        sweep.coverage_due_at = now + often_s
         commands: list[Command] = []
         strange_ones = sweep.learn(event.runs, event.missing, now)
+        sweep.coverage_due_at = now + self._often_s(sweep, often_s)
         if sweep.puzzling:
             sweep.coverage_due_at = now
         for each in strange_ones:
@@ -298,6 +311,16 @@ class Reactions:
         if sweep_id not in self._sweeps:
             self._sweeps[sweep_id] = SweepBuffer(sweep_id)
         return self._sweeps[sweep_id]
+
+    def _often_s(self, sweep: SweepBuffer, usual_s: float) -> float:
+        """Say how long after a look at what a sweep has stored the next one comes."""
+        policy = self._policy
+        if policy.until_complete or not sweep.rests(policy):
+            return usual_s
+        return max(usual_s, policy.rest_s * policy.rest_looks)
+
+    def _pause_s(self, failures: int) -> float:
+        return pause_s(failures, who=self._policy.who)
 
     def _reject(self, lease: Lease, body: str, reason: str) -> list[Command]:
         commands: list[Command] = []

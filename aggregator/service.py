@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+from aggregator import trouble_notes
 from aggregator.commands import (
     AdoptOrphans,
     Command,
@@ -39,11 +40,9 @@ from aggregator.events import (
     DeleteFailed,
     DeliveriesReceived,
     Event,
-    FlushFailed,
     LeaseLost,
     MessagesDeleted,
     MessageUndecodable,
-    QuarantineFailed,
     ReceiveFailed,
     ShardStored,
     StopRequested,
@@ -55,10 +54,11 @@ from aggregator.own_coverage import OwnCoverage
 from aggregator.policy import Policy
 from aggregator.state import AggregatorState
 from aggregator.store import DeliveryStore, Origins
+from gapless.errors import GaplessError
 from gapless.patience import patiently
 from gapless.storage.blobs import Blobs
-from gapless.storage.errors import StorageError
 from gapless.storage.sweeps import SweepStore
+from gapless.troubles import Troubles
 from queueing.errors import QueueUnavailable
 from queueing.leases import LeaseKeeper
 from queueing.port import Lease, Queues
@@ -67,6 +67,7 @@ __all__ = ["Aggregator", "AggregatorSettings", "run_aggregator"]
 
 _LOG = logging.getLogger("gapless.aggregator")
 _LONGEST_TURN_S = 1.0
+_CLOSE_S = 5.0
 
 
 def _new_id() -> str:
@@ -80,7 +81,10 @@ class AggregatorSettings:
     `sweep_ids` None: every sweep of the home. `flush_age_s` None: a tenth of the running time,
     from 1 s to 60 s. `receive_wait_s` is how long one receive waits; a remote queue wants 20 s.
     `clock` gives Unix seconds, for the origin of shards. `sweep_leftovers` removes temporary files
-    of writers that died (takes Unix seconds).
+    of writers that died (takes Unix seconds). `stop_s`: how long it may store after it was asked to
+    stop. `rest_s`: how often a sweep is looked at of which nothing comes, where each look is billed
+    (0: as often as the others); such is one that is complete, or whose queue was found empty for
+    `rest_after_s`.
     """
 
     blobs: Blobs
@@ -94,6 +98,9 @@ class AggregatorSettings:
     lease_s: float = 900.0
     receive_wait_s: float = 0.25
     poll_s: float = 5.0
+    rest_s: float = 0.0
+    rest_after_s: float = 600.0
+    stop_s: float = 80.0
     until_complete: bool = False
     idle_exit_s: float | None = None
     clock: Callable[[], float] = time.time
@@ -103,12 +110,16 @@ class AggregatorSettings:
         """Give the bounds the state machine keeps."""
         return Policy(
             lease_s=self.lease_s,
+            who=self.aggregator_id,
             sweep_ids=self.sweep_ids,
             flush_rows=self.flush_rows,
             flush_bytes=self.flush_bytes,
             flush_messages=self.flush_messages,
             flush_age_s=self.flush_age_s,
             poll_s=self.poll_s,
+            rest_s=self.rest_s,
+            rest_after_s=self.rest_after_s,
+            stop_s=self.stop_s,
             until_complete=self.until_complete,
             idle_exit_s=self.idle_exit_s,
         )
@@ -129,6 +140,7 @@ class Aggregator:
         self._lanes: dict[str, Lane] = {}
         self._exit: Exit | None = None
         self._rows = 0
+        self._troubles = Troubles(warn=_LOG.warning, tell=_LOG.info)
 
     def stop(self) -> None:
         """Ask it to store and delete what it has, and to leave."""
@@ -146,8 +158,15 @@ class Aggregator:
         finally:
             self._keeper.close()
             self._lanes["store"].do(self._write_coverage)
-            for lane in self._lanes.values():
-                lane.close()
+            self._close_lanes()
+
+    def _close_lanes(self) -> None:
+        # A step may wait for a service that is away: it is left behind, as a crash would leave it.
+        until = time.monotonic() + _CLOSE_S
+        for lane in self._lanes.values():
+            lane.close()
+        for lane in self._lanes.values():
+            lane.join(max(0.0, until - time.monotonic()))
 
     def _loop(self, state: AggregatorState) -> int:
         events: Iterable[Event] = (Ticked(),)
@@ -156,6 +175,7 @@ class Aggregator:
             self._keeper.beat()
             for event in events:
                 _report(event)
+                trouble_notes.note(self._troubles, event)
                 if isinstance(event, ShardStored):
                     self._rows += sum(each.rows for each in event.stored)
                 for command in state.handle(event, time.monotonic()):
@@ -186,7 +206,7 @@ class Aggregator:
         def step() -> list[Event]:
             try:
                 sweep(self._settings.clock())
-            except StorageError as error:
+            except GaplessError as error:
                 _LOG.warning("temporary files were not swept: %s", error)
             return []
 
@@ -211,7 +231,7 @@ class Aggregator:
             case QuarantineMessage():
                 store.do(lambda: [self._store.quarantine(command)])
             case PollSweeps():
-                store.do(self._poll)
+                store.do(functools.partial(self._poll, command))
             case ReadCoverage():
                 store.do(lambda: [self._home.read_coverage(command.sweep_id)])
             case AdoptOrphans():
@@ -224,17 +244,14 @@ class Aggregator:
                 self._exit = command
 
     def _receive(self, command: ReceiveDeliveries) -> list[Event]:
+        wait_s = self._settings.receive_wait_s if command.wait_s is None else command.wait_s
         try:
-            messages = patiently(
-                lambda: self._queues.receive(
-                    command.queues,
-                    most=command.most,
-                    wait_s=self._settings.receive_wait_s,
-                    lease_s=self._settings.lease_s,
-                ),
-                on=QueueUnavailable,
+            # Once: a reply that was lost hides what it brought for a lease, and a second try at
+            # once would find the next messages and hide them too. The state machine waits longer.
+            messages = self._queues.receive(
+                command.queues, most=command.most, wait_s=wait_s, lease_s=self._settings.lease_s
             )
-        except QueueUnavailable as error:
+        except GaplessError as error:
             return [ReceiveFailed(str(error))]
         read = [read_message(message) for message in messages]
         deliveries = tuple(each for each in read if isinstance(each, Buffered))
@@ -246,8 +263,8 @@ class Aggregator:
         # After the answer is on its way: the messages can be deleted meanwhile.
         self._own.write_due()
 
-    def _poll(self) -> Iterator[Event]:
-        yield self._home.poll(self._settings.sweep_ids)
+    def _poll(self, command: PollSweeps) -> Iterator[Event]:
+        yield self._home.poll(self._settings.sweep_ids, command.resting)
         self._own.write_due()
 
     def _write_coverage(self) -> list[Event]:
@@ -257,7 +274,7 @@ class Aggregator:
     def _delete(self, command: DeleteMessages) -> list[Event]:
         try:
             answers = patiently(lambda: self._queues.delete(command.leases), on=QueueUnavailable)
-        except QueueUnavailable as error:
+        except GaplessError as error:
             return [DeleteFailed(command.leases, command.proof, str(error))]
         return [delete_event(command, [each.ok for each in answers])]
 
@@ -267,7 +284,7 @@ class Aggregator:
                 lambda: self._queues.release(command.leases, delay_s=command.delay_s),
                 on=QueueUnavailable,
             )
-        except QueueUnavailable as error:
+        except GaplessError as error:
             # Not given back: they are seen again when their leases end.
             _LOG.warning("%d messages were not given back: %s", len(command.leases), error)
         return []
@@ -295,12 +312,10 @@ def _report(event: Event) -> None:
             _LOG.info("sweep %s: %d rows stored in %s", event.sweep_id, rows, shard)
             for each, reason in event.rejected:
                 _LOG.warning("delivery %s goes to quarantine: %s", each.delivery.delivery, reason)
+        case StopRequested():
+            _LOG.info("asked to stop: what is in hand is stored first, a receive under way awaited")
         case MessageUndecodable():
             _LOG.warning("a message of %s goes to quarantine: %s", event.lease.queue, event.reason)
-        case FlushFailed():
-            _LOG.warning("sweep %s: a flush failed, trying again: %s", event.sweep_id, event.reason)
-        case ReceiveFailed() | DeleteFailed() | QuarantineFailed():
-            _LOG.warning("trying again: %s", event.reason)
         case _:
             pass
 

@@ -31,9 +31,7 @@ from aggregator.commands import (
     ReadCoverage,
     ReceiveDeliveries,
 )
-from aggregator.events import (
-    Event,
-)
+from aggregator.events import Event, SweepState
 from aggregator.policy import flush_age_s
 from aggregator.reactions import SERVED, Reactions
 from gapless.storage.layout import results_queue
@@ -55,7 +53,8 @@ class AggregatorState(Reactions):
 
     def wake_at(self, now: float) -> float:
         """Give the moment at which a `Ticked` may change something without any other event."""
-        moments = [self._poll_due_at, self._receive_due_at]
+        moments = [self._poll_due_at, self._receive_due_at, self._leave_by]
+        moments += [each.empty_at + self._policy.rest_s for each in self._sweeps.values()]
         moments += [due_at for due_at, _ in self._deletions]
         moments += self._quarantine_due.values()
         age_s = flush_age_s(self._policy, running_s=now - self._started_at)
@@ -79,6 +78,8 @@ class AggregatorState(Reactions):
         commands += self._next_flush(now)
         commands += self._next_reads(now)
         self._consider_leaving(now)
+        if now >= self._leave_by:
+            return self._leave_at_once()
         if self._stopping:
             return commands + self._next_exit()
         return commands + self._next_receive(now)
@@ -143,7 +144,7 @@ class AggregatorState(Reactions):
         if self._poll_due_at <= now and not self._polling and not self._stopping:
             self._polling = True
             self._poll_due_at = now + self._policy.poll_s
-            commands.append(PollSweeps())
+            commands.append(PollSweeps(self._resting(now)))
         for sweep in self._sweeps.values():
             if sweep.adopt_due_at <= now and not sweep.adopting and not self._stopping:
                 sweep.adopting = True
@@ -158,16 +159,42 @@ class AggregatorState(Reactions):
     def _next_receive(self, now: float) -> list[Command]:
         if self._receiving or self._receive_due_at > now or not self._has_room():
             return []
-        queues = tuple(
-            results_queue(sweep_id)
-            for sweep_id, sweep in self._sweeps.items()
-            if sweep.state in SERVED
-        )
-        if not queues:
+        asked = self._sweeps_to_ask(now)
+        if not asked:
             return []
         self._receiving = True
+        self._asked = tuple(each.sweep_id for each in asked)
         room = self._policy.most_undeleted - len(self._held)
-        return [ReceiveDeliveries(queues=queues, most=min(self._policy.receive_most, room))]
+        awake = not all(each.rests(self._policy) for each in asked)
+        return [
+            ReceiveDeliveries(
+                queues=tuple(map(results_queue, self._asked)),
+                most=min(self._policy.receive_most, room),
+                # Those that rest are only looked at, one after the other.
+                wait_s=None if awake else self._policy.rest_look_s * len(asked),
+            )
+        ]
+
+    def _sweeps_to_ask(self, now: float) -> list[SweepBuffer]:
+        """Give the sweeps to receive from; of those that rest the few longest not asked, if due."""
+        policy = self._policy
+        served = [sweep for sweep in self._sweeps.values() if sweep.state in SERVED]
+        resting = [sweep for sweep in served if sweep.rests(policy)]
+        due = [sweep for sweep in resting if now - sweep.empty_at >= policy.rest_s]
+        due.sort(key=lambda sweep: sweep.empty_at)
+        asked = {sweep.sweep_id for sweep in due[: policy.most_resting]}
+        left_out = {sweep.sweep_id for sweep in resting} - asked
+        return [sweep for sweep in served if sweep.sweep_id not in left_out]
+
+    def _resting(self, now: float) -> frozenset[str]:
+        """Name the sweeps of which nobody need look yet what is wanted."""
+        return frozenset(
+            sweep_id
+            for sweep_id, sweep in self._sweeps.items()
+            if sweep.state is not SweepState.GONE
+            and sweep.rests(self._policy)
+            and now - sweep.polled_at < self._policy.rest_s
+        )
 
     def _has_room(self) -> bool:
         held_bytes = sum(sweep.held_bytes for sweep in self._sweeps.values())
@@ -194,6 +221,26 @@ class AggregatorState(Reactions):
     def _nothing_in_hand(self) -> bool:
         busy = self._in_hand or self._storing or self._deletions or self._quarantines
         return not busy and all(sweep.empty for sweep in self._sweeps.values())
+
+    def _leave_at_once(self) -> list[Command]:
+        """Leave with what is in hand: it is still on the queue, and comes again."""
+        held = len(self._held)
+        unstored: list[Lease] = []
+        for sweep in self._sweeps.values():
+            batch = sweep.flush.batch if sweep.flush is not None else ()
+            for each in (*batch, *sweep.waiting, *sweep.puzzling):
+                if sweep.state in SERVED:
+                    unstored += sweep.leases_of(each)
+        # What is stored already is not given back: its messages come again when their leases end.
+        commands = self._give_back(tuple(unstored))
+        self._exited = True
+        if not held:
+            return [*commands, Exit(status=self._status, reason=self._stopping)]
+        reason = (
+            f"{self._stopping}, and storage or queue did not answer for {self._policy.stop_s:g} s: "
+            f"{held} messages stay on the queue and come again, nothing is lost"
+        )
+        return [*commands, Exit(status=1, reason=reason)]
 
     def _next_exit(self) -> list[Command]:
         if not self._nothing_in_hand() or self._receiving:

@@ -126,7 +126,7 @@ class DeliveryStore:
                 ),
                 on=StorageUnavailable,
             )
-        except StorageError as error:
+        except GaplessError as error:
             return QuarantineFailed(command.lease, str(error))
         return MessageQuarantined(command.lease, DurableWaste(key))
 

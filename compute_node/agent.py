@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from compute_node import node_report
+from compute_node import node_report, trouble_notes
 from compute_node.account import Account
 from compute_node.commands import (
     UNFIT,
@@ -26,6 +26,7 @@ from compute_node.commands import (
     Exit,
     ForgetBlocks,
     KillWorker,
+    LetGo,
     PrepareSweep,
     PutQuarantine,
     ReadCoverage,
@@ -61,6 +62,7 @@ from compute_node.rules import NodeRules
 from compute_node.settings import NodeSettings
 from compute_node.state import NodeState
 from compute_node.sweep_files import code_folder, sweep_folder
+from gapless.troubles import Troubles
 from queueing.errors import QueueError
 from queueing.leases import LeaseKeeper
 
@@ -70,6 +72,7 @@ _log = logging.getLogger("gapless.node")
 _BUSY_TICK_S = 0.05
 _IDLE_TICK_S = 0.2
 _CLOSE_S = 2.0
+_HURRIED_S = 0.2
 _POOL = "worker pool"
 
 
@@ -101,8 +104,11 @@ class _Agent:
                 decrement_after_s=settings.decrement_after_s,
                 decrement_every_s=settings.decrement_every_s,
                 remainders=settings.remainders,
+                rest_s=settings.rest_s,
+                rest_after_s=settings.rest_after_s,
             )
         )
+        self._troubles = Troubles(warn=_log.warning, tell=_log.info)
         # A folder of this start's own: another node may share the work folder.
         self._folder = (
             settings.work_folder / "nodes" / f"{settings.node_id}-{settings.new_id()[:8]}"
@@ -135,11 +141,13 @@ class _Agent:
                 lease_s=settings.lease_s,
                 wait_s=settings.receive_wait_s,
             ),
-            self.events.put,
+            post=self.events.put,
+            troubles=self._troubles,
         )
         self._exit: Exit | None = None
         self._account = Account()
         self._leases_end = False
+        self._hurried = False
 
     def run(self) -> int:
         """Turn until the state machine says to exit."""
@@ -166,6 +174,7 @@ class _Agent:
                 ticked_at = now
                 self._take(Ticked(self._pool.progress(), room=self._outbox.room()), now)
                 self._parts.idle = node_report.idle(self._state)
+                self._parts.resting = self._state.resting(now)
             if now - reported_at >= min(self.settings.report_s, 5.0):
                 reported_at = now
                 self._parts.report = self._written_report()
@@ -181,6 +190,14 @@ class _Agent:
 
     def _take(self, event: Event, now: float) -> None:
         self._account.note(event)
+        trouble_notes.note(self._troubles, event)
+        self._hurried = self._hurried or isinstance(event, StopAsked)
+        if isinstance(event, DrainAsked):
+            _log.info(
+                "no more work is taken; runs under way may take up to %g s, a receive up to %g s",
+                self.settings.grace_s,
+                self.settings.receive_wait_s,
+            )
         for command in self._state.handle(event, now):
             self._account.note(command)
             self._perform(command)
@@ -219,6 +236,8 @@ class _Agent:
                 self._pool.kill(worker)
             case ForgetBlocks(blocks=blocks):
                 self._outbox.forget(blocks)
+            case LetGo(lease=lease):
+                self._keeper.drop(lease)
             case RecordLost():
                 left = self._pool.take_left(command.worker)
                 self.events.put(
@@ -268,12 +287,14 @@ class _Agent:
         )
 
     def _close(self) -> None:
+        # Services may be away: whatever asks them gets a bounded time, less after a second signal.
+        wait_s = _HURRIED_S if self._hurried else _CLOSE_S
         self._parts.end()
         self._pool.close()
         self._parts.join(_POOL, _CLOSE_S)
         self._pool.end_guardian()
-        self._keeper.close()
-        self._parts.store_report()
+        self._keeper.close(wait_s=wait_s)
+        self._parts.store_last_report(wait_s)
         self._outbox.close()
         node_report.remove_folder(self._folder)
 

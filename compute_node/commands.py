@@ -23,6 +23,7 @@ __all__ = [
     "Exit",
     "ForgetBlocks",
     "KillWorker",
+    "LetGo",
     "PrepareSweep",
     "PutQuarantine",
     "ReadCoverage",
@@ -78,10 +79,14 @@ class PrepareSweep:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveJobs:
-    """Receive up to `most` messages of these queues, the preferred first."""
+    """Receive up to `most` messages of these queues, the preferred first.
+
+    `wait_s`: how long to wait for the first; None: as long as the node always does.
+    """
 
     queues: tuple[str, ...]
     most: int
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,13 @@ class ReleaseJob:
 
 
 @dataclass(frozen=True, slots=True)
+class LetGo:
+    """Renew a lease no longer, and leave its message as it is."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
 class PutQuarantine:
     """Store a message nobody can decode, durably, then delete it."""
 
@@ -241,6 +253,7 @@ Command = (
     | ReplaceJob
     | SendPieces
     | ReleaseJob
+    | LetGo
     | PutQuarantine
     | RecordLost
     | Warn

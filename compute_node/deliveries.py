@@ -16,11 +16,10 @@ import msgspec
 from compute_node.commands import SendDelivery, StoreClaim
 from gapless.declaration.messages import Delivery, Part, encode_delivery
 from gapless.declaration.runset import RunSet
+from gapless.pauses import pause_s
 
 __all__ = ["Deliveries", "PendingBlock"]
 
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 30.0
 _REFUSALS_BEFORE_CLAIM = 2
 
 
@@ -130,19 +129,20 @@ class Deliveries:
         sent = self._sent.pop(delivery, None)
         return ("", ()) if sent is None else (sent.delivery.sweep, sent.blocks)
 
-    def refused(self, delivery: str, *, away: bool, now: float) -> None:
-        """Note that a delivery was not taken: the same one is sent again after a growing pause."""
+    def refused(self, delivery: str, *, away: bool, now: float) -> str:
+        """Note that a delivery was not taken: the same one is sent again after a growing pause.
+
+        Give its sweep ("" for a delivery that is not known).
+        """
         sent = self._sent.get(delivery)
         if sent is None:
-            return
-        pause = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**sent.tries)
-        # Spread over half to all of the pause, so that many nodes do not come back together.
-        spread = sum(map(ord, delivery)) % 97 / 97
-        sent.tries = min(sent.tries + 1, 16)
-        sent.again_at = now + pause * (0.5 + spread / 2)
+            return ""
+        sent.tries += 1
+        sent.again_at = now + pause_s(sent.tries, who=delivery)
         if not away:
             sent.refused += 1
             sent.by_claim = sent.by_claim or sent.refused >= _REFUSALS_BEFORE_CLAIM
+        return sent.delivery.sweep
 
     def hurry(self) -> None:
         """Send again at once what waits for another try."""

@@ -43,12 +43,13 @@ from compute_node.events import (
 from compute_node.outbox import Outbox
 from compute_node.sweep_files import prepare_sweep
 from compute_node.watches import facts_of
+from gapless.declaration.errors import DeclarationError
 from gapless.declaration.messages import Claim, encode_delivery
 from gapless.errors import GaplessError
 from gapless.patience import patiently
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
-from gapless.storage.errors import StorageUnavailable
+from gapless.storage.errors import StorageError, StorageUnavailable
 from gapless.storage.quarantine import keep_message
 from gapless.storage.sweeps import SweepStore
 from queueing.errors import QueueError, QueueUnavailable
@@ -88,18 +89,19 @@ class Errands:
         sent is known before the job is begun.
         """
         begun = time.monotonic()
+        wait_s = self._wait_s if command.wait_s is None else command.wait_s
         try:
-            messages = _patiently(
-                lambda: self._queues.receive(
-                    command.queues, most=command.most, wait_s=self._wait_s, lease_s=self._lease_s
-                )
+            # Once: a reply that was lost hides what it brought for a lease, and a second try at
+            # once would find the next message and hide that too. The state machine waits longer.
+            messages = self._queues.receive(
+                command.queues, most=command.most, wait_s=wait_s, lease_s=self._lease_s
             )
-        except QueueError as error:
+        except GaplessError as error:
             return ReceiveEnded(problem=str(error))
         for message in messages:
             self._keeper.hold(message.lease)
         if not messages:
-            rest(max(0.0, self._wait_s - (time.monotonic() - begun)))
+            rest(max(0.0, wait_s - (time.monotonic() - begun)))
         read = [self._facts(sweep) for sweep in {_sweep_of(message.lease) for message in messages}]
         return ReceiveEnded(
             tuple(messages),
@@ -112,7 +114,7 @@ class Errands:
         try:
             return facts_of(sweep, _patiently(lambda: self._store.control(sweep)))
         except (GaplessError, OSError) as error:
-            _log.warning("jobs of sweep %s wait, its home cannot be read: %s", sweep, error)
+            _log.debug("what is wanted of sweep %s cannot be read: %s", sweep, error)
             return sweep
 
     def prepare(self, command: PrepareSweep) -> Event:
@@ -126,7 +128,9 @@ class Errands:
         except (StorageUnavailable, OSError) as error:
             return PreparationFailed(command.sweep, str(error))
         except GaplessError as error:
-            return PreparationFailed(command.sweep, str(error), fatal=True)
+            # What the home holds stays as it is; whatever else is off (credentials) may be mended.
+            fatal = isinstance(error, (StorageError, DeclarationError))
+            return PreparationFailed(command.sweep, str(error), fatal=fatal)
         return SweepPrepared(command.sweep, command.code, total)
 
     def deliver(self, command: SendDelivery | StoreClaim) -> Event:
@@ -154,7 +158,9 @@ class Errands:
         except (QueueUnavailable, StorageUnavailable, OSError) as error:
             return DeliveryRefused(delivery.delivery, str(error), away=True)
         except GaplessError as error:
-            return DeliveryRefused(delivery.delivery, str(error), away=False)
+            # Not for what it holds: nobody has seen it.
+            away = not isinstance(error, (QueueError, StorageError))
+            return DeliveryRefused(delivery.delivery, str(error), away=away)
         if answer.ok:
             return DeliveryAcknowledged(delivery.delivery)
         return DeliveryRefused(delivery.delivery, answer.reason, away=False)
@@ -177,7 +183,7 @@ class Errands:
         try:
             leases = [command.lease for command in commands]
             answers = _patiently(lambda: self._queues.delete(leases))
-        except QueueError as error:
+        except GaplessError as error:
             return [JobDeleted(each.job, AnswerStatus.FAILED, str(error)) for each in commands]
         events: list[Event] = []
         for index, command in enumerate(commands):
@@ -192,7 +198,7 @@ class Errands:
         """Put what is left of a job, or its pieces, in its place."""
         try:
             reply = _patiently(lambda: self._queues.replace(command.lease, command.replacements))
-        except QueueError as error:
+        except GaplessError as error:
             return JobReplaced(command.job, AnswerStatus.FAILED, reason=str(error))
         if reply.answer.status is not AnswerStatus.FAILED:
             self._keeper.drop(command.lease)
@@ -207,7 +213,7 @@ class Errands:
         """Send what was cut off a job, all of it or it counts as not sent."""
         try:
             answers = _patiently(lambda: self._queues.send(command.queue, command.pieces))
-        except QueueError as error:
+        except GaplessError as error:
             return PiecesSent(command.job, AnswerStatus.FAILED, str(error))
         refused = [answer.reason for answer in answers if not answer.ok]
         if refused or len(answers) < len(command.pieces):
@@ -222,7 +228,7 @@ class Errands:
             answer = _only(
                 _patiently(lambda: self._queues.release([command.lease], delay_s=command.delay_s))
             )
-        except QueueError as error:
+        except GaplessError as error:
             return MessageSetAside(command.lease, str(error))
         return MessageSetAside(command.lease, "" if answer.ok else answer.reason)
 

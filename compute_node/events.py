@@ -78,10 +78,12 @@ class ControlsRead:
     """The sweeps this node serves, as their control records stood when they were read.
 
     The read began at `read_at` (the monotonic clock of `now`; by default it is as good as new).
+    `resting` are in the home too; their records were not looked at this time.
     """
 
     sweeps: tuple[SweepFacts, ...]
     read_at: float = math.inf
+    resting: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

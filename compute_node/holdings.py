@@ -55,6 +55,7 @@ class Holdings:
         self._ids = 0
         self._next_key = 1
         self._receiving = False
+        self._asked: tuple[str, ...] = ()
         self._receive_at = 0.0
         self._receive_tries = 0
         self._setting_aside = 0
@@ -102,6 +103,7 @@ class Holdings:
         elif known.facts != facts:
             left = known.facts.state is SweepState.RUNNING
             known.facts = facts
+            known.wake()
             if facts.state is SweepState.PAUSED and left:
                 self._withdraw(facts.sweep)
         if facts.state is SweepState.CANCELLED:
@@ -114,7 +116,10 @@ class Holdings:
                 self._kill(worker, Kill(KillReason.STOP))
         for lane in sweep.lanes.values():
             lane.forget()
-        dropped = self.deliveries.drop(sweep.facts.sweep)
+        self._forget_deliveries(sweep.facts.sweep)
+
+    def _forget_deliveries(self, sweep: str) -> None:
+        dropped = self.deliveries.drop(sweep)
         if dropped:
             self._out.append(ForgetBlocks(dropped))
 
@@ -140,6 +145,9 @@ class Holdings:
                 PutQuarantine(message.lease, sweep, message.body, why),
             )
         )
+
+    def _rests(self, sweep: SweepInHand) -> bool:
+        return self.rules.rest_s > 0.0 and sweep.rests(self.rules.rest_after_s)
 
     def _by_priority(self) -> list[SweepInHand]:
         return sorted(self.sweeps.values(), key=lambda sweep: -sweep.facts.priority)

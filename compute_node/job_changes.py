@@ -11,18 +11,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from compute_node.commands import DeleteJob, ReplaceJob, SendPieces
+from compute_node.commands import DeleteJob, LetGo, ReplaceJob, SendPieces
+from compute_node.events import SweepState
 from compute_node.jobs_in_hand import Intent, JobInHand
 from compute_node.rules import NodeRules, Remainders
 from compute_node.sweeps_in_hand import SweepInHand
 from gapless.declaration.messages import Job, encode_job
 from gapless.declaration.runset import RunSet
+from gapless.pauses import pause_s
 from queueing.port import MAX_BATCH, Entry, Lease, Replacement
 
 __all__ = ["cut_off", "failed", "held_again", "next_change", "with_deaths"]
-
-_FIRST_PAUSE_S = 0.25
-_LONGEST_PAUSE_S = 30.0
 
 
 def with_deaths(job: Job, deaths: int) -> Job:
@@ -33,8 +32,8 @@ def with_deaths(job: Job, deaths: int) -> Job:
 def failed(job: JobInHand, now: float) -> None:
     """Note that a delete or replace was not done: it is tried again after a growing pause."""
     job.changing = False
-    job.try_at = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**job.tries)
-    job.tries = min(job.tries + 1, 8)
+    job.tries += 1
+    job.try_at = now + pause_s(job.tries, who=job.lease.token)
 
 
 def held_again(job: JobInHand, lease: Lease, now: float) -> None:
@@ -53,7 +52,7 @@ def cut_off(job: JobInHand, now: float) -> None:
     job.tries = 0
 
 
-def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
+def next_change(  # noqa: C901, PLR0911 - one return a rule, the first that holds
     job: JobInHand,
     *,
     now: float,
@@ -62,12 +61,16 @@ def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
     busy: RunSet | None,
     new_id: Callable[[], str],
     workers: int,
-) -> DeleteJob | ReplaceJob | SendPieces | None:
+) -> DeleteJob | LetGo | ReplaceJob | SendPieces | None:
     """Say what is to be done with a job's message now; None: leave it.
 
     `busy` is None while the job is worked on; else the job is to be given back as soon as none of
     its runs is in `busy`.
     """
+    if sweep.facts.state is SweepState.CANCELLED:
+        # Its queue is gone or goes: deleting or replacing would make it anew. If it stays after
+        # all (the sweep goes on), the message comes again, which costs a lease's length.
+        return LetGo(job.lease)
     if not job.remaining:
         return DeleteJob(job.key, job.lease)
     priority = sweep.facts.priority

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute_node import job_changes
 from compute_node.attempts import Attempt
-from compute_node.commands import ReadCoverage, RecordLost, Warn, WithdrawChunks
+from compute_node.commands import LetGo, ReadCoverage, RecordLost, Warn, WithdrawChunks
 from compute_node.events import (
     CoverageRead,
     JobDeleted,
@@ -17,12 +17,13 @@ from compute_node.events import (
     SweepsCompleted,
     SweepState,
 )
-from compute_node.holdings import LONGEST_PAUSE_S, Holdings
+from compute_node.holdings import Holdings
 from compute_node.jobs_in_hand import Intent, JobInHand, Lane
 from compute_node.sweeps_in_hand import SweepInHand
 from gapless.declaration.errors import DamagedMessage, NewerFormat
 from gapless.declaration.messages import Job, decode_job
 from gapless.declaration.runset import RunSet
+from gapless.pauses import pause_s
 from queueing.port import AnswerStatus, Lease, Message
 
 __all__ = ["JobReactions"]
@@ -34,13 +35,12 @@ class JobReactions(Holdings):
     def _receive_ended(self, event: ReceiveEnded, now: float) -> None:
         self._receiving = False
         if event.problem:
-            if self._receive_tries == 0:
-                self._out.append(Warn(f"no jobs can be received for now: {event.problem}"))
-            self._receive_at = now + min(LONGEST_PAUSE_S, 0.25 * 2 ** min(self._receive_tries, 8))
             self._receive_tries += 1
+            self._receive_at = now + pause_s(self._receive_tries, who=self.rules.id_prefix)
         else:
             self._receive_tries = 0
             self._found_nothing = not event.messages
+        self._note_queues(event, now)
         for facts in event.sweeps:
             self._learn(facts)
             self._begin_waiting(facts.sweep, known_at=now)
@@ -51,6 +51,17 @@ class JobReactions(Holdings):
             and held.intent is Intent.LOOK_UP
         }
         self._out.extend(ReadCoverage(sweep) for sweep in sorted(looked_up))
+
+    def _note_queues(self, event: ReceiveEnded, now: float) -> None:
+        """Remember which queues were empty; a receive that found something tells of no other."""
+        for message in event.messages:
+            found = self.sweeps.get(message.lease.queue.removesuffix("-jobs"))
+            if found is not None:
+                found.wake()
+        if not event.messages and not event.problem:
+            for name in self._asked:
+                self.sweeps[name].saw_empty(now)
+        self._asked = ()
 
     def _begin_waiting(self, name: str, *, known_at: float) -> None:
         """Begin the jobs that waited to know what was wanted of their sweep at `known_at`."""
@@ -72,6 +83,10 @@ class JobReactions(Holdings):
 
     def _take_in(self, message: Message, now: float, *, unread: frozenset[str]) -> JobInHand | None:
         """Take a job in; None when the message is set aside instead."""
+        source = self.sweeps.get(message.lease.queue.removesuffix("-jobs"))
+        if source is not None and source.facts.state is SweepState.CANCELLED:
+            self._out.append(LetGo(message.lease))
+            return None
         job = self._decoded(message)
         if job is None:
             return None
@@ -87,9 +102,7 @@ class JobReactions(Holdings):
         )
         self._next_key += 1
         self._job_runs = len(job.runs)
-        if sweep.facts.state is SweepState.CANCELLED:
-            held.remaining = RunSet()
-        elif deaths >= self.rules.halve_at_deaths and len(job.runs) > 1:
+        if deaths >= self.rules.halve_at_deaths and len(job.runs) > 1:
             held.intent = Intent.HALVE
         elif job.sweep in unread:
             # It may ask for newer code, or be of a sweep that is cancelled meanwhile.
@@ -164,9 +177,7 @@ class JobReactions(Holdings):
         held = event.leases[0] if event.leases else None
         if lane is None or job is None:
             if held is not None:
-                # Its old lease was told lost while the replace was on its way. Nobody works on
-                # what is leased now: give it back, or it stays hidden as long as this node lives.
-                self._release(held, 0.0, "what is left of a job was let go: given back")
+                self._give_back_unheld(held)
             return
         if event.status is AnswerStatus.FAILED:
             job_changes.failed(job, now)
@@ -179,6 +190,17 @@ class JobReactions(Holdings):
             lane.remove(job.key)
             if job.intent is Intent.WORK:
                 self._withdraw_unwanted(lane)
+
+    def _give_back_unheld(self, lease: Lease) -> None:
+        """Give back what is leased to this node for a job that it let go meanwhile.
+
+        Nobody works on it: it would stay hidden as long as this node lives.
+        """
+        sweep = self.sweeps.get(lease.queue.removesuffix("-jobs"))
+        if sweep is not None and sweep.facts.state is SweepState.CANCELLED:
+            self._out.append(LetGo(lease))
+        else:
+            self._release(lease, 0.0, "what is left of a job was let go: given back")
 
     def _pieces_sent(self, event: PiecesSent, now: float) -> None:
         lane, job = self._job(event.job)
@@ -234,6 +256,7 @@ class JobReactions(Holdings):
             sweep = self.sweeps.get(name)
             if sweep is None:
                 continue
+            sweep.complete = True
             for lane in sweep.lanes.values():
                 covered = [job for job in lane.jobs.values() if job.greatest < total]
                 if lane.epoch <= epoch and covered:

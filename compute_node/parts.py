@@ -42,31 +42,42 @@ from compute_node.settings import NodeSettings
 from compute_node.watches import CompletenessWatch, CoverageWatch, read_controls
 from gapless.errors import GaplessError
 from gapless.storage.sweeps import SweepStore
+from gapless.troubles import Troubles
 
 __all__ = ["Parts"]
 
 _log = logging.getLogger("gapless.node")
 _TAKE_S = 1.0
+_READING = "reading the home"
+_REPORTING = "storing the node's report"
 _Change = DeleteJob | ReplaceJob | SendPieces | ReleaseJob | PutQuarantine
 
 
 class Parts:
     """The waiting threads; `give` hands them commands, `post` gets their events.
 
-    The agent keeps `report` (what is stored in the home) and `idle` (nothing is in hand) current.
+    The agent keeps current: `report` (what is stored in the home), `idle` (nothing is in hand),
+    `resting` (the sweeps whose control records need not be looked at).
     """
 
     def __init__(
-        self, settings: NodeSettings, errands: Errands, post: Callable[[Event], None]
+        self,
+        settings: NodeSettings,
+        errands: Errands,
+        *,
+        post: Callable[[Event], None],
+        troubles: Troubles,
     ) -> None:
         self._settings = settings
         self._errands = errands
         self._post = post
+        self._troubles = troubles
         self._store = SweepStore(settings.blobs)
         self._served = tuple(settings.sweep_ids or ())
         self._ended = threading.Event()
         self.idle = True
         self.report = b""
+        self.resting: frozenset[str] = frozenset()
         self._limited: tuple[str, ...] = ()
         self._threads: dict[str, threading.Thread] = {}
         self._receives: queue.SimpleQueue[ReceiveJobs] = queue.SimpleQueue()
@@ -129,12 +140,20 @@ class Parts:
         """Wait for one of them to end."""
         self._threads[name].join(seconds)
 
-    def store_report(self) -> None:
-        """Put the report as it stands into the home."""
+    def store_last_report(self, within_s: float) -> None:
+        """Put the report as it stands into the home; a home that does not answer is left alone."""
+        last = threading.Thread(target=self._store_report, name="last report", daemon=True)
+        last.start()
+        last.join(within_s)
+
+    def _store_report(self) -> None:
         try:
             node_report.store(self._settings.blobs, self._settings.node_id, self.report)
+            self._troubles.well(_REPORTING)
         except (GaplessError, OSError) as error:
-            _log.warning("the node's report cannot be stored for now: %s", error)
+            self._troubles.trouble(
+                _REPORTING, f"the node's report cannot be stored for now: {error}"
+            )
 
     def _receive_jobs(self) -> None:
         for command in self._taken(self._receives):
@@ -192,26 +211,23 @@ class Parts:
                 continue
 
     def _watch_controls(self) -> None:
-        told = False
         while not self._ended.is_set():
             try:
                 self._read_controls()
-                told = False
+                self._troubles.well(_READING)
             except (GaplessError, OSError) as error:
-                if not told:
-                    _log.warning("the home cannot be read for now: %s", error)
-                told = True
+                self._troubles.trouble(_READING, f"the home cannot be read for now: {error}")
             self._ended.wait(self._settings.control_s)
 
     def _read_controls(self) -> None:
         read_at = time.monotonic()
-        facts = read_controls(self._store, self._served)
+        facts, resting = read_controls(self._store, self._served, resting=self.resting)
         self._limited = tuple(
             each.sweep
             for each in facts
             if each.max_failures is not None and each.state is SweepState.RUNNING
         )
-        self._post(ControlsRead(facts, read_at))
+        self._post(ControlsRead(facts, read_at, resting))
 
     def _watch_failures(self) -> None:
         settings = self._settings
@@ -233,7 +249,7 @@ class Parts:
             try:
                 served = [
                     facts.sweep
-                    for facts in read_controls(self._store, self._served)
+                    for facts in read_controls(self._store, self._served)[0]
                     if facts.state is not SweepState.CANCELLED
                 ]
                 found = {sweep: watch.completed(sweep) for sweep in served}
@@ -249,13 +265,16 @@ class Parts:
             self._wait_for_idleness()
 
     def _wait_for_idleness(self) -> None:
+        """Wait for the next look; one is due at once when the last work in hand was delivered."""
         until = time.monotonic() + self._settings.completeness_s
+        was_idle = self.idle
         while not self._ended.wait(min(0.2, self._settings.completeness_s)):
-            if self.idle or time.monotonic() >= until:
+            if (self.idle and not was_idle) or time.monotonic() >= until:
                 return
+            was_idle = self.idle
 
     def _report_often(self) -> None:
         while not self._ended.wait(min(1.0, self._settings.report_s)):
             if self.report:
-                self.store_report()
+                self._store_report()
                 self._ended.wait(self._settings.report_s)

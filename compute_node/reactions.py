@@ -46,6 +46,7 @@ from compute_node.rules import NodeRules
 from compute_node.sweeps_in_hand import SweepInHand
 from compute_node.worker_reactions import WorkerReactions
 from gapless.declaration.messages import encode_job
+from gapless.pauses import pause_s
 
 __all__ = ["Reactions"]
 
@@ -85,10 +86,11 @@ class Reactions(JobReactions, WorkerReactions):
         """Take one event in."""
         self._handlers[type(event)](event, now)
 
-    def _controls_read(self, event: ControlsRead, _now: float) -> None:
-        listed = {facts.sweep for facts in event.sweeps}
+    def _controls_read(self, event: ControlsRead, now: float) -> None:
+        listed = {facts.sweep for facts in event.sweeps} | event.resting
         for facts in event.sweeps:
             self._learn(facts)
+            self.sweeps[facts.sweep].looked_at = now
             self._begin_waiting(facts.sweep, known_at=event.read_at)
         for name, sweep in self.sweeps.items():
             if name not in listed and sweep.facts.state is SweepState.RUNNING:
@@ -121,11 +123,11 @@ class Reactions(JobReactions, WorkerReactions):
         sweep = self.sweeps[event.sweep]
         sweep.preparing = False
         sweep.prepare_tries += 1
-        sweep.prepare_at = now + min(LONGEST_PAUSE_S, 0.5 * 2 ** min(sweep.prepare_tries, 8))
+        sweep.prepare_at = now + pause_s(
+            sweep.prepare_tries, who=self.rules.id_prefix, first_s=1.0, longest_s=LONGEST_PAUSE_S
+        )
         if event.fatal:
             self._unfit(sweep, event.reason, now)
-        elif sweep.prepare_tries == 1:
-            self._out.append(Warn(f"sweep {event.sweep} cannot be fetched yet: {event.reason}"))
 
     def _delivery_acknowledged(self, event: DeliveryAcknowledged, _now: float) -> None:
         name, blocks = self.deliveries.acknowledged(event.delivery)
@@ -136,8 +138,11 @@ class Reactions(JobReactions, WorkerReactions):
         self._out.append(ForgetBlocks(blocks))
 
     def _delivery_refused(self, event: DeliveryRefused, now: float) -> None:
-        self.deliveries.refused(event.delivery, away=event.away, now=now)
-        self._out.append(Warn(f"delivery {event.delivery} waits: {event.reason}"))
+        name = self.deliveries.refused(event.delivery, away=event.away, now=now)
+        if name and self.sweeps[name].facts.state is SweepState.CANCELLED:
+            # It was on its way when the sweep was cancelled: sending it again would make the
+            # sweep's queue anew.
+            self._forget_deliveries(name)
 
     def _drain_asked(self, event: DrainAsked, now: float) -> None:
         if self.mode is not Mode.RUNNING:

@@ -27,7 +27,8 @@ class NodeRules:
     """What a node decides by; `only` names the sweeps it serves (empty: every sweep of the home).
 
     `id_prefix` must be unique to this start of the node: ids of deliveries and of new jobs follow
-    from it.
+    from it. A sweep rests when there is nothing of it to do (`SweepInHand.rests`): it is looked at
+    every `rest_s` only; 0: none ever rests.
     """
 
     node: str
@@ -55,6 +56,10 @@ class NodeRules:
     unfit_delay_s: float = 30.0
     retry_pause_s: float = 1.0
     look_up_s: float = 5.0
+    rest_s: float = 0.0
+    rest_after_s: float = 600.0
+    rest_look_s: float = 1.0
+    most_resting: int = 15
     halve_at_deaths: int = 3
     lost_at_deaths: int = 6
     barren_deaths: int = 5

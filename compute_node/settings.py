@@ -20,7 +20,9 @@ class NodeSettings:
     """What a node is started with; durations in seconds.
 
     `sweep_ids` None: every sweep of the home. `receive_wait_s`: how long one receive waits for a
-    job; on a remote queue 20, here short, so that a stop need not wait for it. `memory_bytes` and
+    job; on a remote queue 20, here short, so that a stop need not wait for it. `rest_s`: how often
+    a sweep is looked at of which there is nothing to do, where each look is billed (0: as often as
+    the others); such is a sweep whose queue was found empty for `rest_after_s`. `memory_bytes` and
     `disk_bytes`: how much of what waits for delivery is kept in memory, and then on disk.
     """
 
@@ -36,8 +38,10 @@ class NodeSettings:
     lease_s: float = 900.0
     receive_wait_s: float = 0.25
     control_s: float = 5.0
+    rest_s: float = 0.0
+    rest_after_s: float = 600.0
     report_s: float = 30.0
-    completeness_s: float = 2.0
+    completeness_s: float = 0.5
     failures_s: float = 2.0
     linger_s: float = 1.0
     decrement_after_s: float = 60.0

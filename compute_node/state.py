@@ -26,6 +26,7 @@ from compute_node.commands import (
     Chunk,
     Command,
     Exit,
+    LetGo,
     PrepareSweep,
     ReceiveJobs,
 )
@@ -67,6 +68,14 @@ class NodeState(Reactions):
         out, self._out = self._out, []
         return out
 
+    def resting(self, now: float) -> frozenset[str]:
+        """Name the sweeps whose control records need not be looked at yet."""
+        return frozenset(
+            name
+            for name, sweep in self.sweeps.items()
+            if self._rests(sweep) and now - sweep.looked_at < self.rules.rest_s
+        )
+
     def _deliver(self, now: float) -> None:
         def nothing_to_wait_for(name: str) -> bool:
             return self.mode is not Mode.RUNNING or self.sweeps[name].chunk_count() == 0
@@ -104,7 +113,10 @@ class NodeState(Reactions):
                         new_id=self._new_id,
                         workers=self.crew.slots,
                     )
-                    if change is not None:
+                    if isinstance(change, LetGo):
+                        lane.remove(job.key)
+                        self._out.append(change)
+                    elif change is not None:
                         if returning and job.remaining:
                             lane.set_aside(job, Intent.GIVE_BACK)
                         job.changing = True
@@ -217,13 +229,29 @@ class NodeState(Reactions):
             or now < self._receive_at
         ):
             return
-        queues = tuple(
-            f"{sweep.facts.sweep}-jobs" for sweep in self._by_priority() if sweep.open(now)
-        )
+        asked = self._sweeps_to_ask(now)
         most = self._jobs_wanted()
-        if queues and most > 0:
+        if asked and most > 0:
             self._receiving = True
-            self._out.append(ReceiveJobs(queues, most))
+            self._asked = tuple(sweep.facts.sweep for sweep in asked)
+            awake = not all(map(self._rests, asked))
+            # Those that rest are only looked at, one after the other, if nothing else is wanted.
+            wait_s = None if awake else self.rules.rest_look_s * len(asked)
+            queues = tuple(f"{sweep}-jobs" for sweep in self._asked)
+            self._out.append(ReceiveJobs(queues, most, wait_s))
+
+    def _sweeps_to_ask(self, now: float) -> list[SweepInHand]:
+        """Give the sweeps to receive from; of those that rest the few longest not asked, if due."""
+        served = [sweep for sweep in self._by_priority() if sweep.open(now)]
+        resting = [sweep for sweep in served if self._rests(sweep)]
+        if not resting:
+            return served
+        due = [sweep for sweep in resting if now - sweep.empty_at >= self.rules.rest_s]
+        due.sort(key=lambda sweep: sweep.empty_at)
+        left_out = {sweep.facts.sweep for sweep in resting} - {
+            sweep.facts.sweep for sweep in due[: self.rules.most_resting]
+        }
+        return [sweep for sweep in served if sweep.facts.sweep not in left_out]
 
     def _jobs_wanted(self) -> int:
         """Say how many more jobs keep the workers busy without hoarding (0 to MAX_BATCH)."""

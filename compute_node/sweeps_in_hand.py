@@ -19,6 +19,8 @@ class SweepInHand:
     `total` is None until its files are on this machine; `prepared_code` is the bundle they are of.
     `doubted`: the jobs that were here when its files were last asked for, which the answer judges.
     `unfit_until`: this node cannot do its runs before that moment (`unfit_text` says why).
+    `looked_at`: when its control record was last read. Its queue was seen empty from `empty_since`
+    (None: not since its last message) to `empty_at`; `complete`: so was the sweep.
     """
 
     facts: SweepFacts
@@ -34,10 +36,36 @@ class SweepInHand:
     unfit_times: int = 0
     unfit_text: str = ""
     barren_deaths: int = 0
+    looked_at: float = 0.0
+    empty_since: float | None = None
+    empty_at: float = 0.0
+    complete: bool = False
 
     def open(self, now: float) -> bool:
         """Tell whether this node may work on it now."""
         return self.facts.state is SweepState.RUNNING and now >= self.unfit_until
+
+    def rests(self, rest_after_s: float) -> bool:
+        """Tell whether there is nothing of it to do, and has not been for a while.
+
+        Only receives that found its queue empty tell that, not the time alone: a node in a long run
+        receives nothing.
+        """
+        if not all(lane.empty for lane in self.lanes.values()):
+            return False
+        if self.facts.state is SweepState.CANCELLED or self.complete:
+            return True
+        since = self.empty_since
+        return since is not None and self.empty_at - since >= rest_after_s
+
+    def saw_empty(self, now: float) -> None:
+        """Note that a receive found its queue empty."""
+        self.empty_since = now if self.empty_since is None else self.empty_since
+        self.empty_at = now
+
+    def wake(self) -> None:
+        """Note that there is something of it to do, or may be."""
+        self.empty_since, self.complete = None, False
 
     def deployment(self, now: float) -> Deployment | None:
         """Say what its workers are to be started for; None when there is nothing to start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from compute_node.events import SweepFacts, SweepState
 from compute_node.sweep_records import CoverageRecords, DeclaredRecords
@@ -15,10 +16,20 @@ from gapless.storage.sweeps import SweepStore
 __all__ = ["CompletenessWatch", "CoverageWatch", "facts_of", "read_controls"]
 
 
-def read_controls(store: SweepStore, only: Sequence[str]) -> tuple[SweepFacts, ...]:
-    """Read what is wanted now of these sweeps (none named: of every sweep of the home)."""
-    served = only or store.ids()
-    return tuple(facts_of(sweep, store.control(sweep)) for sweep in served if store.exists(sweep))
+def read_controls(
+    store: SweepStore, only: Sequence[str], *, resting: AbstractSet[str] = frozenset()
+) -> tuple[tuple[SweepFacts, ...], frozenset[str]]:
+    """Read what is wanted now of these sweeps (none named: of every sweep of the home).
+
+    Those that are `resting` are not looked at: they are given by name, if the home still has them.
+    """
+    served = only or store.names()
+    facts = tuple(
+        facts_of(sweep, store.control(sweep))
+        for sweep in served
+        if sweep not in resting and store.exists(sweep)
+    )
+    return facts, frozenset(served) & frozenset(resting)
 
 
 def facts_of(sweep: str, control: Control) -> SweepFacts:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from queueing.errors import QueueError, QueueUnavailable
+from gapless.errors import GaplessError
+from queueing.errors import QueueError
 from queueing.port import MAX_LEASE_S, AnswerStatus, Extension, Lease, Queues
 
 __all__ = ["LeaseKeeper", "Renewals"]
@@ -93,7 +94,8 @@ class Renewals:
     def turn(self) -> float:
         """Renew what is due, in one batch; give the seconds until the next turn is needed.
 
-        When the queues are unavailable everything stays due, and the next turn comes soon.
+        When the queues cannot be asked, for whatever reason, everything stays due and the next turn
+        comes soon: a failed turn costs nothing yet, its thread's end would cost every lease.
         """
         if self.stalled:
             return self._lease_s / 12
@@ -103,9 +105,10 @@ class Renewals:
         if extensions:
             try:
                 answers = self._queues.extend(extensions)
-            except QueueUnavailable:
+            except GaplessError:
                 return self._lease_s / 30
-            for extension, answer in zip(extensions, answers, strict=True):
+            # What got no answer stays due.
+            for extension, answer in zip(extensions, answers, strict=False):
                 if answer.status is AnswerStatus.LEASE_LOST:
                     self._lose(extension.lease)
                 elif answer.ok:
@@ -217,12 +220,12 @@ class LeaseKeeper:
         if was_stalled:
             self._wake.set()
 
-    def close(self) -> None:
-        """Stop renewing; leases end by their time. A renewal under way gets a second to end."""
+    def close(self, *, wait_s: float = _CLOSE_S) -> None:
+        """Stop renewing; leases end by their time. A renewal under way gets `wait_s` to end."""
         self._closed = True
         self._wake.set()
         if self._thread is not threading.current_thread():
-            self._thread.join(_CLOSE_S)
+            self._thread.join(wait_s)
 
     def _run(self) -> None:
         try:

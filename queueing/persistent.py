@@ -69,7 +69,10 @@ class PersistentQueues:
     def receive(
         self, queues: Sequence[str], *, most: int, wait_s: float, lease_s: float
     ) -> list[Message]:
-        """Lease up to `most` visible messages of the queues (named in order of preference)."""
+        """Lease up to `most` visible messages of the queues (named in order of preference).
+
+        A try whose answer is lost may hide as many for a lease: no command that waits receives.
+        """
         return self._persist(
             lambda: self._queues.receive(queues, most=most, wait_s=wait_s, lease_s=lease_s)
         )

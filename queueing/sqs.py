@@ -206,7 +206,11 @@ class SqsQueues:
         self._calls.drop(queue)
 
     def close(self) -> None:
-        """End the threads and connections, after what is under way; leases end by their time."""
+        """End the threads and connections; leases end by their time. Safe to repeat.
+
+        Waits up to 2 s for batches under way, and for nothing else: in a network that swallows
+        everything a request takes minutes to fail.
+        """
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True

@@ -11,19 +11,26 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from gapless.daemon_pool import DaemonPool
 from gapless.patience import patiently
 from queueing.errors import QueueUnavailable
 from queueing.port import MAX_BATCH, MAX_MESSAGE_BYTES, Answer, AnswerStatus
 from queueing.sqs_calls import SqsCalls
-from queueing.sqs_errors import EntryTrouble, RequestRefused, is_lost, trouble_of_entry
+from queueing.sqs_errors import (
+    EntryTrouble,
+    RequestRefused,
+    ServiceAway,
+    is_lost,
+    trouble_of_entry,
+)
 
 __all__ = ["Batches", "Item", "pack"]
 
 _THREADS = 8
+_CLOSE_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +76,31 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Verb:
-    """One verb's work: what was answered, what was not, and what kept a batch from being sent."""
+    """One verb's work: what was answered, what was not, and what kept batches from being sent.
+
+    `problems` by queue: one that is barred or refuses keeps no batch of another; `away` keeps all.
+    """
 
     operation: str
     answers: dict[int, Answer] = field(default_factory=dict)
     not_done: dict[int, str] = field(default_factory=dict)
-    problem: QueueUnavailable | None = None
+    problems: dict[str, QueueUnavailable] = field(default_factory=dict)
+    away: ServiceAway | None = None
+
+    def problem_of(self, queue: str) -> QueueUnavailable | None:
+        """Give what makes it vain to send a batch of a queue."""
+        return self.away or self.problems.get(queue)
+
+    def met(self, problem: QueueUnavailable, queue: str) -> None:
+        """Take note of what an unanswered batch met."""
+        if isinstance(problem, ServiceAway):
+            self.away = problem
+        else:
+            self.problems.setdefault(queue, problem)
+
+    def worst(self) -> QueueUnavailable | None:
+        """Give the problem that says most of a verb of which nothing was done."""
+        return self.away or next(iter(self.problems.values()), None)
 
 
 class Batches:
@@ -87,7 +113,7 @@ class Batches:
         self._calls = calls
         self._threads = threads
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: DaemonPool | None = None
         self._closed = False
 
     def do(self, operation: str, items: Sequence[Item]) -> dict[int, Answer]:
@@ -105,7 +131,7 @@ class Batches:
             # A crash here leaves some batches done and others not: each entry stands for itself.
             list(self._open_pool().map(functools.partial(self._do_batch, verb), packed[1:]))
         if verb.not_done and not verb.answers:
-            raise verb.problem or QueueUnavailable(
+            raise verb.worst() or QueueUnavailable(
                 f"none of {len(items)} entries was done ({operation} of queue {items[0].queue}): "
                 + next(iter(verb.not_done.values()))
             )
@@ -114,25 +140,29 @@ class Batches:
         }
 
     def close(self) -> None:
-        """End the threads once what they have sent is answered; safe to repeat."""
+        """End the threads, after what they have sent is answered or 2 s; safe to repeat.
+
+        A request that is not answered by then was done or not: nobody waits for it any more.
+        """
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown()
+            pool.shut_down_within(_CLOSE_WITHIN_S)
 
-    def _open_pool(self) -> ThreadPoolExecutor:
+    def _open_pool(self) -> DaemonPool:
         with self._lock:
             if self._closed:
                 raise QueueUnavailable("the queues are being closed by this program")
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="sqs-batch")
+                self._pool = DaemonPool(self._threads, "sqs-batch")
             return self._pool
 
     def _do_batch(self, verb: _Verb, items: list[Item]) -> None:
-        problem = verb.problem
+        queue = items[0].queue
+        problem = verb.problem_of(queue)
         if problem is not None or self._closed:
-            # The service went away under an earlier batch: this one would wait for it in vain.
+            # The service, or the queue, failed an earlier batch: this one would wait in vain.
             reason = f"not sent: {problem or 'the queues are being closed by this program'}"
             verb.not_done.update((item.index, reason) for item in items)
             return
@@ -142,7 +172,7 @@ class Batches:
         except _Again:
             pass
         except QueueUnavailable as error:
-            verb.problem = error
+            verb.met(error, queue)
             batch.reasons.update((item.index, str(error)) for item in batch.left)
         # Written once a batch, by different threads for different keys.
         verb.answers.update(batch.answers)

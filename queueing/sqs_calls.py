@@ -12,19 +12,18 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-
-from gapless.aws import AwsClients, Trouble, trouble_of
+from gapless.aws import RAISED, AwsClients, Trouble, trouble_of
 from gapless.patience import patiently
 from queueing.errors import QueueUnavailable
 from queueing.sqs_attributes import QueueAttributes, differing, name_on_sqs
 from queueing.sqs_errors import QueueDiffers, QueueMissing, error_for
 
-__all__ = ["SqsCalls"]
+__all__ = ["METHODS", "SqsCalls"]
 
 _LOG = logging.getLogger("gapless.queues")
-_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
+_SENT_ONCE = frozenset({"ReceiveMessage"})
+"""Operations that are not safe to repeat: a receive whose answer was lost may have hidden messages
+for a whole lease, and each repetition would hide as many more."""
 
 
 class SqsCalls:
@@ -131,14 +130,14 @@ class SqsCalls:
     def _ask(self, operation: str, queue: str, **parameters: Any) -> dict[str, Any]:
         try:
             return self._send(operation, **parameters)
-        except _ERRORS as error:
+        except RAISED as error:
             raise error_for(error, operation=operation, queue=queue) from error
 
     def _send(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """Send one request; credentials that are not taken are read anew, once."""
         try:
             return self._send_once(operation, parameters)
-        except _ERRORS as error:
+        except RAISED as error:
             if trouble_of(error) is not Trouble.CREDENTIALS:
                 raise
             _LOG.debug("reading credentials anew: %s", error)
@@ -146,8 +145,9 @@ class SqsCalls:
         return self._send_once(operation, parameters)
 
     def _send_once(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        client = self._clients.client()
-        verb = getattr(client, _METHODS[operation])
+        once = operation in _SENT_ONCE
+        client = self._clients.client(attempts=1) if once else self._clients.client()
+        verb = getattr(client, METHODS[operation])
         answer: dict[str, Any] = verb(**parameters)
         return answer
 
@@ -163,7 +163,7 @@ def _address_in(answer: Mapping[str, Any], queue: str) -> str:
     return url
 
 
-_METHODS = {
+METHODS = {
     "ChangeMessageVisibilityBatch": "change_message_visibility_batch",
     "CreateQueue": "create_queue",
     "DeleteMessageBatch": "delete_message_batch",

@@ -10,9 +10,9 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError, CredentialRetrievalError, ParamValidationError
+from botocore.exceptions import ClientError
 
-from gapless.aws import Trouble, trouble_of
+from gapless.aws import NoClient, Trouble, trouble_of
 from queueing.errors import QueueError, QueueRefused, QueueUnavailable
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "QueueDiffers",
     "QueueMissing",
     "RequestRefused",
+    "ServiceAway",
     "error_for",
     "is_lost",
     "trouble_of_entry",
@@ -61,6 +62,10 @@ class QueueDiffers(QueueUnavailable):
     """A queue of this name exists with other attributes; it is used as it is."""
 
 
+class ServiceAway(QueueUnavailable):
+    """Nothing answered: no other queue would do better now."""
+
+
 _BARRED = (
     "queue {queue} was deleted less than 60 s ago, and Amazon SQS does not let it be made again so "
     "soon; the next try after that makes it"
@@ -75,6 +80,9 @@ _ABOUT_QUEUES: dict[str, tuple[type[QueueUnavailable], str]] = {
     "QueueNameExists": (QueueDiffers, "queue {queue} exists with other attributes"),
     "OverLimit": (QueueUnavailable, _OVER),
 }
+
+
+_MEND = "give boto3 valid ones (profile, environment or role)"
 
 
 class RequestRefused(QueueRefused):
@@ -95,30 +103,40 @@ class EntryTrouble(enum.Enum):
 
 
 def error_for(error: Exception, *, operation: str, queue: str) -> QueueError:
-    """Translate an error that a client raised for a whole request."""
+    """Translate an error that a client, or making one, raised for a whole request."""
+    doing = f"{operation} of queue {queue}"
+    if not isinstance(error, ClientError):
+        return _without_answer(error, doing)
     codes = _codes_of(error)
     for code, (kind, text) in _ABOUT_QUEUES.items():
         if code in codes:
             return kind(text.format(queue=queue))
-    doing = f"{operation} of queue {queue}"
-    if isinstance(error, ParamValidationError):
-        return QueueError(f"{doing} was not sent: {error}")
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    words = f"{error.response.get('Error', {}).get('Code', '')}: {message}"
     trouble = trouble_of(error)
-    if trouble is Trouble.AWAY or isinstance(error, CredentialRetrievalError):
-        return QueueUnavailable(
-            f"Amazon SQS cannot be reached or is busy ({doing}): {_words_of(error)}"
-        )
+    if trouble is Trouble.AWAY:
+        return QueueUnavailable(f"Amazon SQS is busy ({doing}): {words}")
     if trouble is Trouble.CREDENTIALS:
         return QueueRefused(
-            f"Amazon SQS does not take the credentials ({doing}): {_words_of(error)}; give boto3 "
-            "valid ones (profile, environment or role) and see that the clock is right"
+            f"Amazon SQS does not take the credentials ({doing}): {words}; {_MEND} and see that "
+            "the clock is right"
         )
-    text = f"Amazon SQS refuses {doing}: {_words_of(error)}"
+    text = f"Amazon SQS refuses {doing}: {words}"
     about = codes & _ABOUT_ENTRIES
-    if about and isinstance(error, ClientError):
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        return RequestRefused(text, code=min(about), message=message)
-    return QueueRefused(text)
+    return RequestRefused(text, code=min(about), message=message) if about else QueueRefused(text)
+
+
+def _without_answer(error: Exception, doing: str) -> QueueError:
+    words = str(error) if isinstance(error, NoClient) else f"{type(error).__name__}: {error}"
+    match trouble_of(error):
+        case Trouble.AWAY if isinstance(error, NoClient):
+            return ServiceAway(f"{doing} was not sent: {words}")
+        case Trouble.AWAY:
+            return ServiceAway(f"Amazon SQS cannot be reached ({doing}): {words}")
+        case Trouble.CREDENTIALS:
+            return QueueRefused(f"{doing} was not sent: {words}; {_MEND}")
+        case _:
+            return QueueError(f"{doing} was not sent: {words}")
 
 
 def trouble_of_entry(failed: Mapping[str, Any]) -> EntryTrouble:
@@ -139,10 +157,8 @@ def is_lost(code: str, message: str) -> bool:
     return code == "InvalidParameterValue" and any(word in message for word in _LOST_WORDS)
 
 
-def _codes_of(error: Exception) -> frozenset[str]:
-    """Give the codes of a service's answer, each by the name of its shape; empty for others."""
-    if not isinstance(error, ClientError):
-        return frozenset()
+def _codes_of(error: ClientError) -> frozenset[str]:
+    """Give the codes of a service's answer, each by the name of its shape."""
     answer = error.response.get("Error", {})
     found = (answer.get("Code", ""), answer.get("QueryErrorCode", ""))
     return frozenset(_short(str(each)) for each in found if each)
@@ -151,10 +167,3 @@ def _codes_of(error: Exception) -> frozenset[str]:
 def _short(code: str) -> str:
     name = code.rpartition("#")[2].rpartition(".")[2]
     return _SAME_AS.get(name, name)
-
-
-def _words_of(error: Exception) -> str:
-    if not isinstance(error, ClientError):
-        return f"{type(error).__name__}: {error}"
-    answer = error.response.get("Error", {})
-    return f"{answer.get('Code', '')}: {answer.get('Message', '')}"

@@ -20,6 +20,7 @@ from gapless.aws import LONG_POLL_S
 from queueing.errors import QueueUnavailable
 from queueing.port import MAX_BATCH, Lease, Message, QueueFacts
 from queueing.sqs_calls import SqsCalls
+from queueing.sqs_errors import ServiceAway
 from queueing.sqs_leases import HeldLeases
 
 __all__ = ["CeilingWatch", "Receiving", "Rota"]
@@ -29,6 +30,9 @@ _LOOK_S = 1.0
 """The shortest long poll (Amazon SQS API Reference, ReceiveMessage: whole seconds)."""
 _STOP_AFTER_S = 5.0
 """With no service at all every queue fails slowly: no further one is asked after this time."""
+_STOP_AFTER_AWAY = 2
+"""Queues asked without any answer before the rest is left alone: one may be a connection that had
+ended meanwhile; each one more may hide messages for a lease, its answer lost."""
 _ALARM_LEASED = 100_000
 """Messages in flight at which an empty receive is suspicious. At 120,000 SQS answers a long poll
 with nothing and no error (Amazon SQS Developer Guide, "Amazon SQS message quotas")."""
@@ -122,7 +126,7 @@ class Receiving:
         """
         problems: dict[str, QueueUnavailable] = {}
         begun = self._monotonic()
-        asked = 0
+        asked = away = 0
         for queue, poll_s in self._turns(list(dict.fromkeys(queues)), problems, wait_s=wait_s):
             if problems and self._monotonic() - begun > max(wait_s, _STOP_AFTER_S):
                 break
@@ -130,6 +134,9 @@ class Receiving:
                 messages = self._ask(queue, most=most, poll_s=poll_s, lease_s=lease_s)
             except QueueUnavailable as error:
                 problems[queue] = error
+                away += isinstance(error, ServiceAway)
+                if away >= _STOP_AFTER_AWAY:
+                    break
                 continue
             asked += 1
             if messages:

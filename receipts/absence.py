@@ -4,8 +4,10 @@ Nobody can look into such a queue, its counts are late, and a message moves whil
 at. A run that lacks its result is shown to be nowhere in one of three ways:
 
 - Its jobs went to another queue than the one of now: a queue made anew has none of the older one's
-  messages.
-- Its jobs are older than the queue keeps messages.
+  messages. It may have been done before: while the result queue counts anything, its result may be
+  in there. But one message that nobody can use must not hide gaps for ever, so it is waited for
+  30 times `settle_s` (an hour) at most, in which aggregators that run store what was delivered.
+- Its jobs are older than the queue keeps messages: as above.
 - Two looks at least `settle_s` apart, each in the order in which a run moves (work queue, result
   queue, manifests), found both queues to be the same ones, counting nothing, and the run without a
   result. A look within `settle_s` of a job sent by us counts for nothing, because that job need not
@@ -27,6 +29,9 @@ from queueing.port import QueueFacts
 from receipts.looks import Look, MayBeQueued
 
 __all__ = ["Seen", "Sends", "Verdict", "count", "judge", "judge_by_force"]
+
+_SETTLES_UNTIL_STORED = 30
+"""What was delivered is stored within that many times `settle_s`, where aggregators run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +64,33 @@ class Sends:
     may_be_queued: MayBeQueued
     last_at_s: float | None
 
+    def queues_made_anew(self, seen: Seen) -> bool:
+        """Tell whether both queues were made after the last job was sent to others of their names.
+
+        The work queue by what the receipts name, for clocks differ; a receipt made anew names none.
+        """
+        return (
+            self.last_at_s is not None
+            and not self.may_be_queued.sent
+            and seen.jobs.created_at_s > self.last_at_s
+            and seen.results.created_at_s > self.last_at_s
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Runs shown to be nowhere, by epoch; the looks to remember; when to look next, in seconds.
 
     `look_again_in_s` is None when a later look would show nothing more as things stand.
+    `maybe_delivered`: on no work queue and in nobody's hands; their results may lie on the result
+    queue. `queues_made_anew`: all that lay on the queues of the last send is gone.
     """
 
     gaps: Mapping[int, RunSet]
     looks: tuple[Look, ...] = ()
     look_again_in_s: float | None = None
+    maybe_delivered: Mapping[int, RunSet] = field(default_factory=dict)
+    queues_made_anew: bool = False
 
 
 def count(facts: QueueFacts) -> int:
@@ -94,6 +115,8 @@ def judge(
         epoch: runs - sends.may_be_queued.runs(epoch) - held[epoch]
         for epoch, runs in lacking.items()
     }
+    if count(seen.results) and any(by_receipts.values()):
+        return _await_results(by_receipts, seen=seen, earlier=earlier, settle_s=settle_s)
     nowhere = {epoch: runs - by_receipts[epoch] - held[epoch] for epoch, runs in lacking.items()}
     if not seen.nothing_queued or not any(nowhere.values()):
         return Verdict(gaps=by_receipts)
@@ -120,6 +143,28 @@ def judge_by_force(
         return dict(lacking)
     sent = sends.may_be_queued.sent
     return {epoch: runs - sent.get(epoch, RunSet()) for epoch, runs in lacking.items()}
+
+
+def _await_results(
+    by_receipts: Mapping[int, RunSet], *, seen: Seen, earlier: Sequence[Look], settle_s: float
+) -> Verdict:
+    """Judge runs that no job holds while results are queued, which may be theirs.
+
+    The looks of these runs are no others' than their own: those at empty queues are void by now,
+    and jobs sent since would have made them void too.
+    """
+    pairing = _Pairing(seen, _SETTLES_UNTIL_STORED * settle_s)
+    for epoch, runs in by_receipts.items():
+        pairing.add(epoch, runs, [look for look in earlier if _is_first_of(look, epoch, seen)])
+    next_in_s = pairing.next_in_s
+    return Verdict(
+        gaps=pairing.proven,
+        looks=tuple(pairing.looks),
+        look_again_in_s=None if next_in_s is None else min(next_in_s, settle_s),
+        maybe_delivered={
+            epoch: runs - pairing.proven[epoch] for epoch, runs in by_receipts.items()
+        },
+    )
 
 
 def _too_early_s(seen: Seen, sends: Sends, settle_s: float) -> float:

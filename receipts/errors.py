@@ -11,6 +11,7 @@ __all__ = [
     "LedgerBusy",
     "LedgerDamaged",
     "LedgerError",
+    "LedgerInterrupted",
     "LedgerLacksSweep",
     "LedgerLost",
     "LedgerRefused",
@@ -43,6 +44,31 @@ class LedgerBusy(LedgerUnavailable):
         )
         self.location = location
         self.reason = reason
+
+    @property
+    def brief(self) -> str:
+        """What happened, for who tries again by itself."""
+        return f"the ledger {self.location} cannot be used now ({self.reason})"
+
+
+class LedgerInterrupted(LedgerUnavailable):
+    """The connection broke, and with it a lock or the certainty of what was recorded.
+
+    The whole of the work is to be done again, which is safe whatever was recorded of it.
+    """
+
+    def __init__(self, location: str, *, reason: str, meaning: str) -> None:
+        super().__init__(
+            f"the connection to the ledger {location} broke ({reason}){meaning}: run the same "
+            "command again, which is safe whatever was recorded"
+        )
+        self.location = location
+        self.reason = reason
+
+    @property
+    def brief(self) -> str:
+        """What happened, for who tries again by itself."""
+        return f"the connection to the ledger {self.location} broke ({self.reason})"
 
 
 class LedgerRefused(LedgerError, UserMistake):

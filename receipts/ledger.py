@@ -23,7 +23,7 @@ from queueing.errors import QueueError
 from queueing.network_file_system import refuse_network_file_system
 from receipts import sqlite_file
 from receipts.database import Database
-from receipts.errors import LedgerDamaged, UnsupportedLedger
+from receipts.errors import LedgerDamaged, LedgerUnavailable, UnsupportedLedger
 from receipts.insertion import insert_or_ignore
 from receipts.locks import FileLocks, MemoryLocks, SweepLocks
 from receipts.postgresql_address import names_postgresql, read_address
@@ -316,8 +316,9 @@ def open_ledger(location: str | Path, *, home: str | None = None) -> Ledger:
     """Open a ledger: in a folder (its ledger.db), at an address, or in memory (`sqlite://`).
 
     An address is `sqlite:///path` or `postgresql+psycopg://[user@]host[:port]/database`. The ledger
-    is made when missing, migrated when older. `home` names whose it is: a server's is held to one
-    home. LedgerDamaged, ForeignLedger, UnsupportedLedger, LedgerUnavailable, LedgerRefused.
+    is made when missing, migrated when older; the folder of a file at an address must be there.
+    `home` names whose it is (a word of its own, then where it lies): a ledger is held to the first
+    one. LedgerDamaged, ForeignLedger, UnsupportedLedger, LedgerUnavailable, LedgerRefused.
     """
     if names_postgresql(str(location)):
         # Here, and below: the driver is an extra, and takes a while to load.
@@ -332,7 +333,10 @@ def open_ledger(location: str | Path, *, home: str | None = None) -> Ledger:
         refuse_network_file_system(path)
     except QueueError as error:
         raise UnsupportedLedger(str(error)) from error
-    return Ledger(sqlite_file.open_file(path), FileLocks(path.with_suffix(".locks")))
+    if "://" in str(location):
+        _need_folder(path)
+    database_file = sqlite_file.open_file(path, home=home)
+    return Ledger(database_file, FileLocks(path.with_suffix(".locks")))
 
 
 def identity_of(location: str | Path) -> tuple[int, int]:
@@ -373,6 +377,22 @@ def file_of(location: str | Path) -> Path | None:
         )
     # Taken as it stands: a path may hold ? and %, which an address would read as something else.
     return Path(text.removeprefix("sqlite:///"))
+
+
+def _need_folder(path: Path) -> None:
+    """Make no folder for an address: one that is missing was misspelt, or its disk is away."""
+    if path.parent.is_dir():
+        return
+    advice = "make it, or name another file in --ledger"
+    if not path.is_absolute():
+        advice += (
+            f". Three slashes begin at the current folder: write sqlite:////{path}, with four, for "
+            f"the file /{path}"
+        )
+    raise LedgerUnavailable(
+        f"the ledger {path} cannot be opened: its folder {path.parent.absolute()} is missing; "
+        f"{advice}"
+    )
 
 
 def _paged(

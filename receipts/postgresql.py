@@ -30,9 +30,9 @@ from receipts.errors import (
     ForeignLedger,
     LedgerBusy,
     LedgerError,
+    LedgerInterrupted,
     LedgerLost,
     LedgerRefused,
-    LedgerUnavailable,
 )
 from receipts.postgresql_trouble import translated, translated_commit
 
@@ -41,11 +41,11 @@ __all__ = ["PostgresqlDatabase", "lock_key"]
 _Done = TypeVar("_Done")
 _log = logging.getLogger(__name__)
 
-# Sits out the restart of a server, a failover or a moment without connections to spare.
+# Sits out a restart of the server or a moment without connections to spare. What lasts longer is
+# told and waited for by who does the whole of the work again.
 _PATIENCE = stamina.RetryingCaller(
-    attempts=None, timeout=60.0, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
+    attempts=None, timeout=10.0, wait_initial=0.1, wait_max=2.0, wait_jitter=0.5
 )
-_TOLD_AFTER_FAILURES = 3
 _TOLD_AFTER_MS = 2000
 # What earlier work set on a connection that holds a lock is not left to later work.
 _FRESH: Mapping[str, Any] = {"yield_per": None, "stream_results": False}
@@ -128,7 +128,7 @@ class PostgresqlDatabase:
         """Do `work` in a transaction that may write; durable when this returns.
 
         It is done again when the server rolled it back or was away and no lock is held; when the
-        connection breaks at COMMIT nobody knows what became of it: LedgerUnavailable.
+        connection breaks at COMMIT nobody knows what became of it: LedgerInterrupted.
         """
         return self._patiently(lambda: self._transact(work, _WRITING))
 
@@ -303,9 +303,10 @@ class PostgresqlDatabase:
     def _refuse_broken(self, session: _Session) -> None:
         # SQLAlchemy would silently connect anew, without the lock.
         if session.held and session.connection.invalidated:
-            raise LedgerUnavailable(
-                f"the connection to the ledger {self._location} broke, and with it the lock on "
-                f"{session.purpose}: run the same command again"
+            raise LedgerInterrupted(
+                self._location,
+                reason="an earlier step found it so",
+                meaning=f", and with it the lock on {session.purpose}",
             )
 
     def _connect(self) -> sa.Connection:
@@ -313,20 +314,7 @@ class PostgresqlDatabase:
             return self._engine.connect()
 
     def _patiently(self, verb: Callable[[], _Done]) -> _Done:
-        failures = 0
-
-        def may_pass(error: Exception) -> bool:
-            nonlocal failures
-            if not isinstance(error, LedgerBusy):
-                return False
-            failures += 1
-            if failures == _TOLD_AFTER_FAILURES:
-                _log.warning(
-                    "waiting up to a minute for the ledger %s (%s)", error.location, error.reason
-                )
-            return True
-
-        return _PATIENCE(may_pass, verb)
+        return _PATIENCE(LedgerBusy, verb)
 
 
 def lock_key(schema: str, name: str) -> int:

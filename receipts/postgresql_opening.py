@@ -28,7 +28,7 @@ try:
 except ImportError as error:
     raise MissingExtra(purpose="a ledger in PostgreSQL", extra="postgres") from error
 
-__all__ = ["open_postgresql", "schema_identity", "set_schema_aside"]
+__all__ = ["home_of_schema", "open_postgresql", "schema_identity", "set_schema_aside"]
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +110,17 @@ def open_postgresql(
         database.close()
         raise
     return database
+
+
+def home_of_schema(address: PostgresqlAddress) -> str | None:
+    """Give the home whose ledger is at an address, where there is one; None for nobody's."""
+
+    def look(connection: sa.Connection) -> str | None:
+        named, _ = connection.execute(_MARK, {"table": tables.schema_version.name}).one()
+        return None if named is None else str(named).removeprefix(_OWNER_MARK)
+
+    with contextlib.closing(_connected(address)) as database:
+        return database.read(look)
 
 
 def schema_identity(address: PostgresqlAddress) -> int:

@@ -17,6 +17,7 @@ from receipts.errors import (
     LedgerBusy,
     LedgerDamaged,
     LedgerError,
+    LedgerInterrupted,
     LedgerLost,
     LedgerRefused,
     LedgerUnavailable,
@@ -34,6 +35,8 @@ class Trouble(enum.Enum):
     """The server rolled the transaction back; the same may go through now."""
     AWAY = "away"
     """There is no connection, or it broke."""
+    UNKNOWN_HOST = "unknown_host"
+    """The host's name is known to nobody: misspelt, or this machine is not in its network."""
     PERSON = "person"
     """The server answers and refuses: a name, a password, a permission."""
     LOST = "lost"
@@ -63,6 +66,11 @@ _BY_CODE = {
     "XX002": Trouble.DAMAGED,  # index_corrupted
 }
 _CONNECTION_CLASS = "08"
+# EAI_NONAME and EAI_NODATA as glibc, macOS and musl say them (getaddrinfo(3)); EAI_AGAIN may pass.
+_UNKNOWN_HOST = re.compile(
+    "Name or service not known|No address associated with hostname|nodename nor servname provided|"
+    "Name does not resolve"
+)
 
 # libpq gives no code when a connection could not be made; in a server's other languages these are
 # not recognised, and the error is taken for one that may pass.
@@ -94,6 +102,8 @@ def trouble_of(error: BaseException) -> Trouble:
             return Trouble.AWAY
         return _BY_CODE.get(code, Trouble.OTHER)
     if isinstance(error, psycopg.OperationalError):
+        if _UNKNOWN_HOST.search(str(error)):
+            return Trouble.UNKNOWN_HOST
         return Trouble.AWAY if _advice(error) is None else Trouble.PERSON
     if isinstance(error, psycopg.ProgrammingError):
         # "invalid connection option": found before anything was sent.
@@ -129,10 +139,17 @@ def translated_commit(location: str, *, locked: str | None = None) -> Iterator[N
         original = cause.orig if isinstance(cause, sa.exc.DBAPIError) else cause
         if original is not None and trouble_of(original) is Trouble.AGAIN:
             raise
+        unknown = "whether this step was recorded is not known"
+        if original is not None and trouble_of(original) is Trouble.AWAY:
+            raise LedgerInterrupted(
+                location,
+                reason=_text(original),
+                meaning=f" in the very moment of recording; {unknown}",
+            ) from error
         raise LedgerUnavailable(
-            f"the connection to the ledger {location} broke in the very moment of recording "
-            f"({_text(original)}): whether this step was recorded is not known. Run the same "
-            "command again, which is safe either way"
+            f"the ledger {location} failed in the very moment of recording ({_text(original)}): "
+            f"{unknown}. See to the PostgreSQL server and its disk, then run the same command "
+            "again, which is safe either way"
         ) from error
 
 
@@ -141,9 +158,10 @@ def _translation(error: BaseException | None, *, location: str, locked: str | No
     text = _text(error)
     match trouble:
         case Trouble.AWAY if locked is not None:
-            return LedgerUnavailable(
-                f"the connection to the ledger {location} broke ({text}), and with it the lock on "
-                f"{locked}; nothing of this step was recorded: run the same command again"
+            return LedgerInterrupted(
+                location,
+                reason=text,
+                meaning=f", and with it the lock on {locked}; nothing of this step was recorded",
             )
         case Trouble.AWAY | Trouble.AGAIN:
             return LedgerBusy(location, reason=text)
@@ -154,11 +172,16 @@ def _translation(error: BaseException | None, *, location: str, locked: str | No
             return LedgerLost(location)
         case Trouble.DAMAGED:
             return LedgerDamaged(location, reason=text)
-        case Trouble.OTHER:
+        case Trouble.OTHER | Trouble.UNKNOWN_HOST:
+            # Not LedgerBusy: nobody is to wait for a name that was misspelt.
+            mend = (
+                "the name of the host in --ledger (GAPLESS_LEDGER), and to this machine's network"
+                if trouble is Trouble.UNKNOWN_HOST
+                else "the PostgreSQL server and its disk"
+            )
             return LedgerUnavailable(
                 f"the ledger {location} cannot be used now ({text}); nothing of this step was "
-                "recorded: see to the PostgreSQL server and its disk, then run the same command "
-                "again"
+                f"recorded: see to {mend}, then run the same command again"
             )
 
 

@@ -21,7 +21,7 @@ from gapless.storage.blobs import Blobs
 from gapless.storage.quarantine import count_kept
 from gapless.storage.sweeps import SweepStore
 from queueing.port import Queues
-from receipts.absence import Seen, count
+from receipts.absence import Seen, Verdict, count
 from receipts.declared import Declared, read_declared
 from receipts.gaps import Whereabouts, find_gaps
 from receipts.in_flight import NOTHING_SEEN, InFlight, look_in_flight
@@ -57,6 +57,9 @@ class ReconcileReport:
     not shown to be nowhere, `jobs_queued` and `deliveries_queued` are the service's own approximate
     counts, and `damaged_messages` and `newer_messages` are not known. `look_again_in_s`: when a
     further look can show more than this one did; None when time alone will show nothing.
+    `maybe_delivered` of those in flight are in no job, and in flight only if their results are
+    among the deliveries. `queues_made_anew`: both are younger than the last job sent, so what lay
+    on those before is gone: somebody deleted them, or they are another account's.
     """
 
     sweep_id: str
@@ -72,6 +75,8 @@ class ReconcileReport:
     """Runs of a cancelled sweep that have no result: nothing will come of them."""
     exact: bool
     look_again_in_s: float | None = None
+    maybe_delivered: RunSet = field(default_factory=RunSet)
+    queues_made_anew: bool = False
     waiting: RunSet = field(default_factory=RunSet)
     resubmitted: int = 0
     jobs_sent: int = 0
@@ -172,7 +177,7 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A sweep as seen at one moment; `seen` and `look_again_in_s`: of queues only counted."""
+    """A sweep as seen at one moment; `seen` and `verdict`: of queues only counted."""
 
     declared: Declared
     coverage: Coverage
@@ -181,7 +186,7 @@ class _View:
     in_flight: InFlight
     exact: bool
     seen: Seen | None = None
-    look_again_in_s: float | None = None
+    verdict: Verdict | None = None
 
 
 def _look(
@@ -198,7 +203,7 @@ def _look(
     sweep_id = declared.sweep_id
     submitted = ledger.submitted(sweep_id)
     snapshots = snapshots_of(queues)
-    seen, look_again_in_s, in_flight = None, None, NOTHING_SEEN
+    seen, verdict, in_flight = None, None, NOTHING_SEEN
     if snapshots is not None:
         in_flight = look_in_flight(sweep_id, snapshots)
     elif not declared.cancelled:
@@ -210,7 +215,6 @@ def _look(
     if seen is not None:
         sent = _sent(lacking, submitted)
         verdict = judge_look(sweep_id, sent, seen=seen, ledger=ledger, patience=patience)
-        look_again_in_s = verdict.look_again_in_s
         in_flight = InFlight(
             runs={epoch: runs - verdict.gaps.get(epoch, RunSet()) for epoch, runs in sent.items()},
             jobs=count(seen.jobs),
@@ -228,7 +232,7 @@ def _look(
         in_flight=in_flight,
         exact=snapshots is not None,
         seen=seen,
-        look_again_in_s=look_again_in_s,
+        verdict=verdict,
     )
 
 
@@ -302,6 +306,7 @@ def _report(
     if declared.cancelled:
         cancelled = RunSet.union([*nowhere.values(), *places.in_flight.values()])
         nowhere = dict.fromkeys(nowhere, RunSet())
+    verdict = view.verdict or Verdict(gaps={})
     return ReconcileReport(
         sweep_id=declared.sweep_id,
         state=declared.control.state,
@@ -313,7 +318,9 @@ def _report(
         cancelled=cancelled,
         exact=view.exact,
         # What was sent since has made the look void.
-        look_again_in_s=None if sendings[1:] and sendings[1].jobs_sent else view.look_again_in_s,
+        look_again_in_s=None if sendings[1:] and sendings[1].jobs_sent else verdict.look_again_in_s,
+        maybe_delivered=RunSet.union(verdict.maybe_delivered.values()),
+        queues_made_anew=verdict.queues_made_anew,
         waiting=waiting,
         resubmitted=sum(sending.runs_sent for sending in sendings[1:]),
         jobs_sent=sum(sending.jobs_sent for sending in sendings),

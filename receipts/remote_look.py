@@ -69,10 +69,11 @@ def judge_look(
         verdict = judge(
             lacking, seen=seen, sends=sends, earlier=earlier, settle_s=patience.settle_s
         )
+        verdict = replace(verdict, queues_made_anew=sends.queues_made_anew(seen))
         if patience.force:
             forced = judge_by_force(lacking, seen=seen, sends=sends, settle_s=patience.settle_s)
             gaps = {epoch: runs | verdict.gaps[epoch] for epoch, runs in forced.items()}
-            verdict = replace(verdict, gaps=gaps)
+            verdict = replace(verdict, gaps=gaps, maybe_delivered={})
     if list(verdict.looks) != earlier:
         replace_looks(ledger, sweep_id, verdict.looks)
     return verdict

@@ -10,6 +10,7 @@ than by SQLite: closing any descriptor of it drops every POSIX lock this process
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -33,8 +34,16 @@ from receipts.errors import (
     LedgerUnavailable,
 )
 from receipts.locks import held_file
+from receipts.ownership import hold_to_home, home_of
 
-__all__ = ["SqliteDatabase", "file_identity", "open_file", "open_memory", "set_file_aside"]
+__all__ = [
+    "SqliteDatabase",
+    "file_identity",
+    "home_of_file",
+    "open_file",
+    "open_memory",
+    "set_file_aside",
+]
 
 _Done = TypeVar("_Done")
 
@@ -150,12 +159,17 @@ def open_memory() -> SqliteDatabase:
 
 
 def open_file(
-    path: Path, *, head: str = tables.HEAD, migrations: Path | None = None
+    path: Path,
+    *,
+    home: str | None = None,
+    head: str = tables.HEAD,
+    migrations: Path | None = None,
 ) -> SqliteDatabase:
     """Open the ledger at `path`, made when missing, migrated when of an older version.
 
-    Folders on the way are made. LedgerDamaged, ForeignLedger (of a newer version, or no ledger at
-    all), LedgerUnavailable (cannot be written). `head` and `migrations` are for tests.
+    The last folder on the way is made. `home`: whose ledger it is, remembered at the first time and
+    held to from then on. LedgerDamaged, ForeignLedger (of a newer version, of another home, or no
+    ledger at all), LedgerUnavailable (cannot be written). `head` and `migrations` are for tests.
     """
     path = path.resolve()
     with held_file(path.with_suffix(".lock"), purpose=f"the ledger {path}"):
@@ -175,10 +189,22 @@ def open_file(
                         found=found,
                         folder=migrations or migrate.FOLDER,
                     )
+            if home is not None:
+                # Within the lock: of two homes that open it for the first time, one comes first.
+                hold_to_home(database, home)
         except BaseException:
             database.close()
             raise
     return database
+
+
+def home_of_file(path: Path) -> str | None:
+    """Give the home whose ledger is in the file at `path`, which is there; None for nobody's."""
+    path = path.resolve()
+    with held_file(path.with_suffix(".lock"), purpose=f"the ledger {path}"):
+        database = SqliteDatabase(_file_engine(path), location=str(path), path=path)
+    with contextlib.closing(database):
+        return home_of(database)
 
 
 def file_identity(path: Path) -> tuple[int, int]:

@@ -12,10 +12,11 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
-__all__ = ["HEAD", "looks", "metadata", "receipts", "schema_version", "sweeps"]
+__all__ = ["HEAD", "ledger_home", "looks", "metadata", "receipts", "schema_version", "sweeps"]
 
 HEAD = "0002"
 """The version of the tables this program reads and writes."""
@@ -34,6 +35,10 @@ schema_version = Table(
     Column("version_num", String(32), primary_key=True),
 )
 """Alembic's own table; kept out of `metadata` because migrations must not manage it."""
+
+ledger_home = Table("ledger_home", MetaData(), Column("home", Text, primary_key=True))
+"""Of SQLite alone: one row, whose the ledger is; on a server a comment on a table says it. Kept out
+of `metadata`: it is made when a home first opens the ledger, and needs no migration."""
 
 sweeps = Table(
     "sweeps",

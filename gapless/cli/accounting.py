@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +17,7 @@ from gapless.cli.options import (
     SweepArgument,
 )
 from gapless.cli.output import print_document, print_line, print_note
+from gapless.cli.reconcile_report import document_of, print_report, rounded
 from gapless.cli.wording import counted
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _WATCH_REMOTE_EVERY_S = 15.0
 """A look at a home on S3 is a dozen requests, which cost."""
 _IN_FLIGHT = 3
 _RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
-_SHOWN_RANGES = 12
 
 
 def reconcile(  # noqa: PLR0913 - an argument is an option of the command
@@ -60,7 +59,7 @@ def reconcile(  # noqa: PLR0913 - an argument is an option of the command
 
     Exit status: 0 complete, 3 not complete and still in flight, 4 gaps found, 1 error, 2 usage.
     """
-    from gapless.local.accounting import rebuild_ledger, reconcile_once  # noqa: PLC0415
+    from gapless.local.accounting import look_until, rebuild_ledger, reconcile_once  # noqa: PLC0415
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
     from gapless.wiring import open_home  # noqa: PLC0415
 
@@ -70,21 +69,30 @@ def reconcile(  # noqa: PLR0913 - an argument is an option of the command
         _tell_rebuild(rebuild_ledger(opened))
     sweep_id = choose_sweep(opened.store, sweep)
     every_s = _WATCH_REMOTE_EVERY_S if opened.is_remote else _WATCH_EVERY_S
-    while True:
-        report = reconcile_once(opened, sweep_id, resubmit=resubmit, force=force)
-        status = int(report.exit_status)
+    told: set[str] = set()
+
+    def look(forced: bool) -> ReconcileReport:
+        report = reconcile_once(opened, sweep_id, resubmit=resubmit, force=forced)
+        if report.queues_made_anew:
+            _tell_once(_made_anew(report), told)
+        return report
+
+    def goes_on(report: ReconcileReport) -> bool:
         if not watch or not _may_change(report, resubmit=resubmit):
-            break
+            return False
         print_note(
             f"{report.stored_runs:,} of {report.total:,} runs stored, "
             f"{len(report.in_flight):,} in flight{_not_told_yet(report)}"
         )
         time.sleep(_next_look_in_s(report, every_s))
+        return True
+
+    report = look_until(look, goes_on=goes_on, force=force)
     if json:
-        print_document(_document(report))
+        print_document(document_of(report))
     else:
-        _print_report(report)
-    raise typer.Exit(status)
+        print_report(report, forced=force, resubmit=resubmit)
+    raise typer.Exit(int(report.exit_status))
 
 
 def resubmit(
@@ -154,16 +162,26 @@ def _next_look_in_s(report: ReconcileReport, every_s: float) -> float:
     return every_s if again_s is None else max(_WATCH_EVERY_S, min(every_s, again_s))
 
 
+def _made_anew(report: ReconcileReport) -> str:
+    return (
+        f"both queues of {report.sweep_id} were made anew after its last job was sent, so nothing "
+        "of what lay on them is there: if nobody deleted them (`sweep cancel` does), see whether "
+        "these credentials are of the account in which it was submitted"
+    )
+
+
+def _tell_once(text: str, told: set[str]) -> None:
+    if text not in told:
+        told.add(text)
+        print_note(text)
+
+
 def _not_told_yet(report: ReconcileReport) -> str:
     if report.look_again_in_s is None:
         return ""
-    return f" or lost, which a look in {_rounded(report.look_again_in_s)} tells"
-
-
-def _rounded(seconds: float) -> str:
-    from gapless.local.progress import duration_text  # noqa: PLC0415
-
-    return duration_text(float(math.ceil(seconds)))
+    if report.maybe_delivered:
+        return f", {len(report.maybe_delivered):,} of them in no job any more"
+    return f" or lost, which a look in {rounded(report.look_again_in_s)} tells"
 
 
 def _parse_runs(text: str) -> RunSet:
@@ -223,123 +241,3 @@ def _print_resubmit(report: ResubmitReport) -> None:
             f"{len(report.unfinished):,} of them have no result yet: they are in flight, or gaps "
             f"that `sweep reconcile {report.sweep_id} --resubmit` sends"
         )
-
-
-def _document(report: ReconcileReport) -> dict[str, Any]:
-    return {
-        "sweep": report.sweep_id,
-        "state": report.state.value,
-        "complete": report.complete,
-        "total": report.total,
-        "submitted": report.submitted,
-        "stored": report.stored_runs,
-        "outcomes": {outcome.label: count for outcome, count in report.stored.items()},
-        "in_flight": len(report.in_flight),
-        "gaps": len(report.gaps),
-        "gap_ranges": _ranges(report.gaps),
-        "unsent": len(report.unsent),
-        "pending": len(report.pending),
-        "cancelled": len(report.cancelled),
-        "waiting": len(report.waiting),
-        "exact": report.exact,
-        "look_again_in_s": report.look_again_in_s,
-        "resubmitted": report.resubmitted,
-        "jobs_sent": report.jobs_sent,
-        "jobs_pending": report.jobs_pending,
-        "refusals": list(report.refusals),
-        "jobs_queued": report.jobs_queued,
-        "deliveries_queued": report.deliveries_queued,
-        "damaged_messages": list(report.damaged_messages),
-        "newer_messages": report.newer_messages,
-        "quarantined": report.quarantined,
-        "adopted_shards": list(report.adopted_shards),
-        "storage_problems": list(report.storage_problems),
-        "exit_status": int(report.exit_status),
-    }
-
-
-def _ranges(runs: RunSet) -> list[list[int]]:
-    found: list[list[int]] = []
-    for start, stop in runs.ranges():
-        if len(found) == 1000:
-            break
-        found.append([start, stop - 1])
-    return found
-
-
-def _print_report(report: ReconcileReport) -> None:
-    running = report.state.value == "running"
-    standing = "complete" if report.complete and running else report.state.value
-    print_line(f"{report.sweep_id} ({standing})")
-    rows = [
-        ("declared", report.total, ""),
-        ("submitted", report.submitted, ""),
-        ("stored", report.stored_runs, _by_outcome(report)),
-        ("in flight", len(report.in_flight), _queued(report)),
-        ("gaps", len(report.gaps), _listed(report.gaps)),
-    ]
-    for name, runs, meaning in (
-        ("not sent yet", report.unsent, "a submit ended before its end"),
-        ("not sent yet", report.pending, "recorded, refused by the queue so far"),
-        ("cancelled", report.cancelled, "get no result"),
-        ("waiting", report.waiting, "sent again before; --force does not wait"),
-    ):
-        if runs:
-            rows.append((name, len(runs), meaning))
-    if report.resubmitted:
-        rows.append(("sent again", report.resubmitted, f"in {counted(report.jobs_sent, 'job')}"))
-    for name, count, note in rows:
-        print_line(f"  {name:<14}{count:>16,}  {note}".rstrip())
-    for problem in (*report.damaged_messages, *report.refusals, *report.storage_problems):
-        print_note(f"  note: {problem}")
-    if report.adopted_shards:
-        print_note(
-            f"  note: {counted(len(report.adopted_shards), 'shard')} got the manifest that lacked"
-        )
-    if report.newer_messages:
-        print_note(
-            f"  note: {counted(report.newer_messages, 'message')} of a newer gapless: update this"
-        )
-    if report.quarantined:
-        print_note(f"  note: {counted(report.quarantined, 'unreadable message')} in quarantine")
-    print_line(_verdict(report))
-
-
-def _by_outcome(report: ReconcileReport) -> str:
-    return ", ".join(f"{count:,} {each.label}" for each, count in report.stored.items() if count)
-
-
-def _queued(report: ReconcileReport) -> str:
-    if not report.jobs_queued and not report.deliveries_queued:
-        return "" if report.exact or not report.in_flight else "the queues count no message"
-    deliveries, about = report.deliveries_queued, "" if report.exact else "about "
-    return (
-        f"in {about}{counted(report.jobs_queued, 'job')} and {deliveries:,} "
-        f"{'delivery' if deliveries == 1 else 'deliveries'}"
-    )
-
-
-def _listed(runs: RunSet) -> str:
-    shown: list[str] = []
-    for start, stop in runs.ranges():
-        if len(shown) == _SHOWN_RANGES:
-            shown.append("…")
-            break
-        shown.append(str(start) if stop == start + 1 else f"{start}-{stop - 1}")
-    return ", ".join(shown)
-
-
-def _verdict(report: ReconcileReport) -> str:
-    if report.complete:
-        return "complete: every run has its result"
-    if report.cancelled:
-        return "cancelled: not complete, and nothing more will come"
-    if int(report.exit_status) == _IN_FLIGHT and report.look_again_in_s is not None:
-        return (
-            "not complete: these queues only count, and late; in "
-            f"{_rounded(report.look_again_in_s)} `sweep reconcile {report.sweep_id}` can tell what "
-            "is in flight and what is lost (--watch waits for it)"
-        )
-    if int(report.exit_status) == _IN_FLIGHT:
-        return "not complete: the rest is in flight (nodes and aggregators must run)"
-    return f"gaps: `sweep reconcile {report.sweep_id} --resubmit` sends them again"

@@ -54,10 +54,12 @@ def advising(
     command: Callable[..., Any],
     *,
     on_error: Callable[[str, GaplessError], NoReturn],
+    on_stop: Callable[[], NoReturn],
 ) -> Callable[..., Any]:
     """Wrap a command of Typer so that what it prints names the places it was given by flag.
 
-    `on_error` gets the message of an error of ours, completed, and the error.
+    `on_error` gets the message of an error of ours, completed, and the error; `on_stop` is called
+    when a person stops the command (Ctrl-C), wherever it waits.
     """
     signature = inspect.signature(command, eval_str=True)
 
@@ -73,6 +75,9 @@ def advising(
                 return command(**arguments)
             except GaplessError as error:
                 on_error(pasteable(str(error)), error)
+            except (KeyboardInterrupt, typer.Abort):
+                # Abort: Typer's word for it at a question.
+                on_stop()
 
     context = inspect.Parameter(
         "_context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context

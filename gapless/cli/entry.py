@@ -11,7 +11,7 @@ from typer.core import TyperArgument, TyperCommand
 
 from gapless.cli import accounting, desired, programs, reading, removing, submitting
 from gapless.cli.advice import advising
-from gapless.cli.output import end_with, print_line, run_program
+from gapless.cli.output import end_stopped, end_with, print_line, run_program
 
 __all__ = [
     "aggregator_main",
@@ -68,7 +68,11 @@ def _show_version(*, asked: bool) -> None:
 
 
 def _advising(command: Callable[..., Any], program: str) -> Callable[..., Any]:
-    return advising(command, on_error=functools.partial(end_with, program))
+    return advising(
+        command,
+        on_error=functools.partial(end_with, program),
+        on_stop=functools.partial(end_stopped, program),
+    )
 
 
 app = _program(name="sweep", no_args_is_help=True)

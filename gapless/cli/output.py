@@ -13,7 +13,18 @@ from typing import Any, Literal, NoReturn
 from gapless.cli.advice import pasteable
 from gapless.errors import GaplessError, UserMistake
 
-__all__ = ["end_with", "print_document", "print_line", "print_note", "print_table", "run_program"]
+__all__ = [
+    "end_stopped",
+    "end_with",
+    "print_document",
+    "print_line",
+    "print_note",
+    "print_table",
+    "run_program",
+]
+
+_STOPPED = 130
+"""As a shell tells of a program that SIGINT ended."""
 
 
 def run_program(app: Callable[..., Any], name: str) -> None:
@@ -31,12 +42,20 @@ def run_program(app: Callable[..., Any], name: str) -> None:
         app(prog_name=name)
     except GaplessError as error:
         end_with(name, str(error), error)
+    except KeyboardInterrupt:
+        end_stopped(name)
 
 
 def end_with(name: str, message: str, error: GaplessError) -> NoReturn:
     """End the program `name` with a message and the exit status of this kind of error."""
     print_note(f"{name}: {message}")
     sys.exit(2 if isinstance(error, UserMistake) else 1)
+
+
+def end_stopped(name: str) -> NoReturn:
+    """End the program `name` that a person stopped: every command of ours goes on when repeated."""
+    print_note(f"\n{name}: stopped; the same command goes on from here")
+    sys.exit(_STOPPED)
 
 
 def print_document(document: Any) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gapless.cli.leaving import end_in_time, within, working
 from gapless.cli.options import (
     GraceOption,
     HomeOption,
@@ -22,11 +25,15 @@ from gapless.cli.parent import leave_with_parent
 from gapless.cli.wording import counted
 
 if TYPE_CHECKING:
+    from compute_node.agent import NodeSettings
     from gapless.wiring import Home
+    from gapless.wiring.pace import Pace
+    from queueing.port import Queues
 
-__all__ = ["aggregate", "node"]
+__all__ = ["aggregate", "node", "node_settings"]
 
 _LOG = logging.getLogger("gapless")
+_CLOSE_S = 0.5
 
 _IdleExitOption = Annotated[
     float | None,
@@ -55,9 +62,11 @@ def node(  # noqa: PLR0913 - an argument is an option of the command
     """Do the runs of the sweeps in this home, until stopped."""
     leave_with_parent(parent_pipe)
     _log_to_stderr()
-    from compute_node.agent import NodeSettings, run_node  # noqa: PLC0415
-    from compute_node.rules import Remainders  # noqa: PLC0415
-    from gapless.wiring import clock, core_count, new_id, open_home, program_id  # noqa: PLC0415
+    before = threading.enumerate()
+    from dataclasses import replace  # noqa: PLC0415
+
+    from compute_node.agent import run_node  # noqa: PLC0415
+    from gapless.wiring import core_count, open_home, program_id  # noqa: PLC0415
 
     opened = open_home(home, state=state, create=False, tell=_LOG.warning)
     pace = opened.pace if parent_pipe is None else opened.pace_under_run
@@ -65,33 +74,46 @@ def node(  # noqa: PLR0913 - an argument is an option of the command
     name, most = node_id or program_id("node"), workers or core_count()
     _say_start(f"node {name}: {counted(most, 'worker')}", opened, ids)
     queues = opened.queues()
+    settings = replace(
+        node_settings(opened, queues, pace=pace, node_id=name, sweep_ids=ids),
+        workers=most,
+        grace_s=grace,
+        idle_exit_s=idle_exit,
+        until_complete=until_complete,
+    )
     try:
-        status = run_node(
-            NodeSettings(
-                node_id=name,
-                blobs=opened.blobs,
-                queues=queues,
-                sweep_ids=ids,
-                workers=most,
-                grace_s=grace,
-                idle_exit_s=idle_exit,
-                until_complete=until_complete,
-                work_folder=opened.node_work_folder,
-                lease_s=opened.record.lease_s,
-                receive_wait_s=pace.receive_wait_s,
-                control_s=pace.control_s,
-                completeness_s=pace.completeness_s,
-                failures_s=pace.failures_s,
-                # Amazon SQS gives a lease by a receive only.
-                remainders=Remainders.ANYBODYS if opened.is_remote else Remainders.LEASED,
-                clock=clock,
-                new_id=new_id,
-            )
-        )
+        status = working(lambda: run_node(settings))
     finally:
-        queues.close()
+        within(_CLOSE_S, queues.close)
         _say_requests(opened)
-    raise typer.Exit(status)
+    end_in_time(status, before=before)
+
+
+def node_settings(
+    home: Home, queues: Queues, *, pace: Pace, node_id: str, sweep_ids: Sequence[str] | None
+) -> NodeSettings:
+    """Say what a node of this home works with."""
+    from compute_node.agent import NodeSettings  # noqa: PLC0415
+    from compute_node.rules import Remainders  # noqa: PLC0415
+    from gapless.wiring import clock, new_id  # noqa: PLC0415
+
+    return NodeSettings(
+        node_id=node_id,
+        blobs=home.blobs,
+        queues=queues,
+        sweep_ids=sweep_ids,
+        work_folder=home.node_work_folder,
+        lease_s=home.record.lease_s,
+        receive_wait_s=pace.receive_wait_s,
+        control_s=pace.control_s,
+        completeness_s=pace.completeness_s,
+        failures_s=pace.failures_s,
+        rest_s=pace.rest_s,
+        # Amazon SQS gives a lease by a receive only.
+        remainders=Remainders.ANYBODYS if home.is_remote else Remainders.LEASED,
+        clock=clock,
+        new_id=new_id,
+    )
 
 
 def aggregate(
@@ -106,6 +128,7 @@ def aggregate(
     """Store the results that nodes deliver, until stopped."""
     leave_with_parent(parent_pipe)
     _log_to_stderr()
+    before = threading.enumerate()
     from aggregator.service import AggregatorSettings, run_aggregator  # noqa: PLC0415
     from gapless.wiring import clock, open_home, program_id  # noqa: PLC0415
 
@@ -115,26 +138,26 @@ def aggregate(
     name = program_id("aggregator")
     _say_start(f"aggregator {name}", opened, ids)
     queues = opened.queues()
+    settings = AggregatorSettings(
+        aggregator_id=name,
+        blobs=opened.blobs,
+        queues=queues,
+        sweep_ids=ids,
+        lease_s=opened.record.lease_s,
+        receive_wait_s=pace.receive_wait_s,
+        poll_s=pace.control_s,
+        rest_s=pace.rest_s,
+        until_complete=until_complete,
+        idle_exit_s=idle_exit,
+        clock=clock,
+        sweep_leftovers=opened.sweep_leftovers,
+    )
     try:
-        status = run_aggregator(
-            AggregatorSettings(
-                aggregator_id=name,
-                blobs=opened.blobs,
-                queues=queues,
-                sweep_ids=ids,
-                lease_s=opened.record.lease_s,
-                receive_wait_s=pace.receive_wait_s,
-                poll_s=pace.control_s,
-                until_complete=until_complete,
-                idle_exit_s=idle_exit,
-                clock=clock,
-                sweep_leftovers=opened.sweep_leftovers,
-            )
-        )
+        status = working(lambda: run_aggregator(settings))
     finally:
-        queues.close()
+        within(_CLOSE_S, queues.close)
         _say_requests(opened)
-    raise typer.Exit(status)
+    end_in_time(status, before=before)
 
 
 def _sweep_ids(

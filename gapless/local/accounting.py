@@ -6,16 +6,33 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 
 from gapless.declaration.runset import RunSet
+from gapless.errors import GaplessError
+from gapless.local.outlasting import outlasting
 from gapless.results.outcome import Outcome
 from gapless.storage.errors import StorageUnavailable
 from gapless.wiring import Home, clock, new_id
 from queueing.errors import QueueUnavailable
-from receipts.errors import LedgerDamaged, LedgerLacksSweep, LedgerLost, LedgerUnavailable
+from receipts.errors import (
+    LedgerBusy,
+    LedgerDamaged,
+    LedgerInterrupted,
+    LedgerLacksSweep,
+    LedgerLost,
+    LedgerUnavailable,
+)
 from receipts.rebuild import RebuildReport, open_and_rebuild
 from receipts.reconcile import ReconcileReport, reconcile
 from receipts.resubmit import ResubmitReport, resubmit
 
-__all__ = ["rebuild_ledger", "reconcile_and_resend", "reconcile_once", "resubmit_runs"]
+__all__ = [
+    "look_until",
+    "rebuild_ledger",
+    "reconcile_and_resend",
+    "reconcile_once",
+    "resubmit_runs",
+]
+
+_AWAY = (LedgerUnavailable, QueueUnavailable, StorageUnavailable)
 
 
 def reconcile_once(
@@ -23,20 +40,40 @@ def reconcile_once(
 ) -> ReconcileReport:
     """Compare ledger, queues and manifests; with `resubmit`, send again what is nowhere."""
     _need_ledger(home, sweep_id)
-    with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
-        return reconcile(
-            sweep_id,
-            ledger=ledger,
-            queues=queues,
-            store=home.store,
-            blobs=home.blobs,
-            clock=clock,
-            new_id=new_id,
-            resubmit=resubmit,
-            force=force,
-            settle_s=home.record.settle_s,
-            retention_s=home.record.retention_s,
-        )
+
+    def work() -> ReconcileReport:
+        with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
+            return reconcile(
+                sweep_id,
+                ledger=ledger,
+                queues=queues,
+                store=home.store,
+                blobs=home.blobs,
+                clock=clock,
+                new_id=new_id,
+                resubmit=resubmit,
+                force=force,
+                settle_s=home.record.settle_s,
+                retention_s=home.record.retention_s,
+            )
+
+    return outlasting(home, work)
+
+
+def look_until(
+    look: Callable[[bool], ReconcileReport],
+    *,
+    goes_on: Callable[[ReconcileReport], bool],
+    force: bool,
+) -> ReconcileReport:
+    """Look, and again while `goes_on` says so of the last report, which is given.
+
+    Only the first look is forced: what it sent is on its way, and must not go out at each look.
+    """
+    report = look(force)
+    while goes_on(report):
+        report = look(False)
+    return report
 
 
 def resubmit_runs(
@@ -44,17 +81,21 @@ def resubmit_runs(
 ) -> ResubmitReport:
     """Ask anew for these runs, or for those that have one of these outcomes now."""
     _need_ledger(home, sweep_id)
-    with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
-        return resubmit(
-            sweep_id,
-            wanted,
-            ledger=ledger,
-            queues=queues,
-            store=home.store,
-            blobs=home.blobs,
-            clock=clock,
-            new_id=new_id,
-        )
+
+    def work() -> ResubmitReport:
+        with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
+            return resubmit(
+                sweep_id,
+                wanted,
+                ledger=ledger,
+                queues=queues,
+                store=home.store,
+                blobs=home.blobs,
+                clock=clock,
+                new_id=new_id,
+            )
+
+    return outlasting(home, work)
 
 
 def _need_ledger(home: Home, sweep_id: str) -> None:
@@ -66,11 +107,15 @@ def _need_ledger(home: Home, sweep_id: str) -> None:
 def rebuild_ledger(home: Home) -> RebuildReport:
     """Give the ledger what the home says that it lacks; a damaged file is moved aside first."""
     home.make_state_folder()
-    ledger, report = open_and_rebuild(
-        home.ledger_place, store=home.store, clock=clock, new_id=new_id, home=home.identity
-    )
-    ledger.close()
-    return report
+
+    def work() -> RebuildReport:
+        ledger, report = open_and_rebuild(
+            home.ledger_place, store=home.store, clock=clock, new_id=new_id, home=home.ledger_owner
+        )
+        ledger.close()
+        return report
+
+    return outlasting(home, work)
 
 
 def reconcile_and_resend(home: Home, sweep_id: str, *, tell: Callable[[str], None]) -> int:
@@ -88,15 +133,19 @@ def reconcile_and_resend(home: Home, sweep_id: str, *, tell: Callable[[str], Non
         tell("the ledger was damaged: it is moved aside and made anew from the home")
     except (LedgerLacksSweep, LedgerLost):
         tell("the ledger was lost: it is made anew from the home")
-    except (LedgerUnavailable, QueueUnavailable, StorageUnavailable) as error:
-        tell(str(error))
+    except _AWAY as error:
+        tell(_told(error))
         return 0
     try:
         rebuild_ledger(home)
         return reconcile_once(home, sweep_id, resubmit=True).resubmitted
-    except (
-        *(LedgerLacksSweep, LedgerLost, LedgerUnavailable),
-        *(QueueUnavailable, StorageUnavailable),
-    ) as error:
-        tell(str(error))
+    except (LedgerLacksSweep, LedgerLost, *_AWAY) as error:
+        tell(_told(error))
         return 0
+
+
+def _told(error: GaplessError) -> str:
+    """Say what keeps us from looking; this program does so again by itself."""
+    if isinstance(error, LedgerBusy | LedgerInterrupted):
+        return f"{error.brief}; looking again later"
+    return str(error)

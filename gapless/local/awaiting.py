@@ -13,6 +13,7 @@ from typing import TypeVar
 from gapless.local.stopping import StopSignals
 from gapless.storage.errors import StorageRefused, StorageUnavailable
 from queueing.errors import QueueRefused, QueueUnavailable
+from receipts.errors import LedgerBusy, LedgerInterrupted
 
 __all__ = ["Awaiting", "StoppedWaiting"]
 
@@ -33,7 +34,7 @@ class Awaiting:
         self._tell = tell
 
     def done(self, step: Callable[[], _T]) -> _T:
-        """Do `step`, again after a pause while storage or queue is away; StoppedWaiting.
+        """Do `step`, again after a pause while storage, queue or ledger is away; StoppedWaiting.
 
         What a service refuses, somebody has to mend: that error passes at once.
         """
@@ -43,10 +44,13 @@ class Awaiting:
                 return step()
             except (StorageRefused, QueueRefused):
                 raise
+            except (LedgerBusy, LedgerInterrupted) as error:
+                reason = error.brief
             except (StorageUnavailable, QueueUnavailable) as error:
-                if str(error) != told:
-                    told = str(error)
-                    self._tell(f"{told}; trying again (Ctrl-C ends)")
+                reason = str(error)
+            if reason != told:
+                told = reason
+                self._tell(f"{told}; trying again (Ctrl-C ends)")
             self._stop.wait(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             if self._stop.count:
                 raise StoppedWaiting

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from gapless.declaration.control import ControlState
 from gapless.errors import UserMistake
 from gapless.local.choice import choose_sweep
+from gapless.local.outlasting import outlasting
 from gapless.results.coverage import CoverageReader, counts, missing
 from gapless.storage import layout
 from gapless.wiring import Home, clock
@@ -82,11 +83,15 @@ def remove_sweep(home: Home, removable: Removable) -> Removal:
     if not ledger_known:
         objects, size_bytes = _drop_and_delete(home, sweep_id)
         return Removal(sweep_id, objects, size_bytes, ledger_known)
-    with closing(home.ledger()) as ledger, ledger.lock(sweep_id):
-        # Under the lock: a submit of the same sweep waits, and then finds nothing of it.
-        _drop_queues(home, sweep_id)
-        ledger.forget_sweep(sweep_id)
-        objects, size_bytes = _delete_objects(home, sweep_id)
+
+    def work() -> tuple[int, int]:
+        with closing(home.ledger()) as ledger, ledger.lock(sweep_id):
+            # Under the lock: a submit of the same sweep waits, and then finds nothing of it.
+            _drop_queues(home, sweep_id)
+            ledger.forget_sweep(sweep_id)
+            return _delete_objects(home, sweep_id)
+
+    objects, size_bytes = outlasting(home, work)
     return Removal(sweep_id, objects, size_bytes, ledger_known)
 
 

@@ -126,8 +126,8 @@ def _begin(
 ) -> tuple[Pair, _Watch]:
     """Submit, and start node and aggregator; StoppedWaiting."""
     awaiting = Awaiting(stop, tell=watcher.note)
-    # The files of a folder home answer at once, or a person has to see to them.
-    done = awaiting.done if home.is_remote else _at_once
+    # Files answer at once, or a person has to see to them.
+    done = awaiting.done if home.is_remote or home.ledger_is_served else _at_once
     prepared, notes = done(lambda: settle(home, prepared))
     for note in notes:
         watcher.note(note)

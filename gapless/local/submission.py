@@ -27,7 +27,8 @@ from gapless.storage import layout
 from gapless.storage.bundle import Bundle
 from gapless.storage.bundle_changes import changes_since
 from gapless.storage.code_folder import FileId
-from gapless.wiring import DEFAULT_HOME, Home, clock, home_address, new_id, open_home
+from gapless.wiring import DEFAULT_HOME, Home, S3Address, clock, home_address, new_id, open_home
+from gapless.wiring.ledger_address import checked_ledger, file_of_ledger
 
 if TYPE_CHECKING:
     from receipts.submit import SubmitReport
@@ -109,7 +110,8 @@ def open_home_for(
     """Open the home, or make it; UserMistake before anything is written, HomeError.
 
     A home (or its state folder) that is the code folder would be refused by every later command.
-    `tell` takes what is waited for, should the home's service be away.
+    A new home is made when its ledger could be opened, not before. `tell` takes what is waited for,
+    should the home's service be away.
     """
     code_folder = prepared.source.code_folder.resolve()
     address = home_address(location)
@@ -122,7 +124,34 @@ def open_home_for(
                 f"the {what} {folder} is the code folder: put it elsewhere ({option}), for example "
                 f"into {code_folder / DEFAULT_HOME}; nothing was written"
             )
-    return open_home(location, state=state, ledger=ledger, create=True, tell=tell)
+    return open_home(
+        location,
+        state=state,
+        ledger=ledger,
+        create=True,
+        tell=tell,
+        before_making=None if ledger is None else lambda: _try_ledger(ledger, address, state, tell),
+    )
+
+
+def _try_ledger(
+    ledger: str, address: Path | S3Address, state: Path | None, tell: Callable[[str], None]
+) -> None:
+    """See that a ledger can be opened and is no other home's."""
+    from gapless.local.outlasting import outlasting_server  # noqa: PLC0415
+    from receipts.errors import LedgerDamaged  # noqa: PLC0415
+    from receipts.new_home import check_for_new_home  # noqa: PLC0415
+
+    url = checked_ledger(ledger)
+    file = file_of_ledger(url)
+    made = {address, None if state is None else state.expanduser().absolute()}
+    if file is not None and file.absolute().parent in made:
+        # That folder is made with the home.
+        return
+    place = address.url if isinstance(address, S3Address) else str(address)
+    # A damaged one is moved aside by who submits.
+    with contextlib.suppress(LedgerDamaged):
+        outlasting_server(tell, lambda: check_for_new_home(url, place=place))
 
 
 def tell_of_home(home: Home, file: Path | None, *, by_default: bool) -> list[str]:
@@ -216,13 +245,17 @@ def _is_news(home: Home, sweep_id: str, sha256: str) -> bool:
 def submit_prepared(home: Home, prepared: Prepared) -> SubmitReport:
     """Submit; a ledger that was lost or damaged is made anew from the home. Safe to repeat."""
     from gapless.local.accounting import rebuild_ledger  # noqa: PLC0415
+    from gapless.local.outlasting import outlasting  # noqa: PLC0415
     from receipts.errors import LedgerDamaged, LedgerLacksSweep, LedgerLost  # noqa: PLC0415
 
-    try:
-        return _submit(home, prepared)
-    except (LedgerLacksSweep, LedgerLost, LedgerDamaged):
-        rebuild_ledger(home)
-        return _submit(home, prepared)
+    def work() -> SubmitReport:
+        try:
+            return _submit(home, prepared)
+        except (LedgerLacksSweep, LedgerLost, LedgerDamaged):
+            rebuild_ledger(home)
+            return _submit(home, prepared)
+
+    return outlasting(home, work)
 
 
 def _submit(home: Home, prepared: Prepared) -> SubmitReport:

@@ -11,10 +11,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gapless.aws import AwsClients
+from gapless.daemon_pool import DaemonPool
 from gapless.errors import UserMistake
 from gapless.patience import patiently
 from gapless.storage.blobs import Blob
@@ -133,11 +133,15 @@ class S3Blobs:
         if len(keys) < _FEW:
             yield from _those_there(map(self._get_if_there, keys))
             return
-        with ThreadPoolExecutor(_THREADS, "gapless-read") as pool:
+        pool = DaemonPool(_THREADS, "gapless-read")
+        try:
             # By the batch: what is read ahead of whoever takes it is bounded.
             for start in range(0, len(keys), _BATCH):
                 batch = keys[start : start + _BATCH]
                 yield from _those_there(pool.map(self._get_if_there, batch))
+        finally:
+            # Who wants no more does not wait for what is under way.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def get_range(self, key: str, start: int, stop: int) -> bytes:
         """Read bytes start <= position < stop (fewer at the end); BlobMissing.

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
-from gapless.aws import AwsClients, Trouble, code_of, trouble_of
+from gapless.aws import RAISED, AwsClients, Trouble, code_of, trouble_of
 from gapless.storage.errors import StorageError, StorageRefused, StorageUnavailable
 
 __all__ = [
@@ -37,7 +35,6 @@ CONFLICT = "ConditionalRequestConflict"
 
 _Result = TypeVar("_Result")
 
-_RAISED = (BotoCoreError, ClientError, ResponseParserError, HTTPError, OSError)
 # A HEAD has no body, so that its code is the bare status.
 _BY_STATUS = {"404": NO_SUCH_KEY, "412": EXISTS, "416": NO_SUCH_RANGE}
 _ELSEWHERE = frozenset(
@@ -48,6 +45,22 @@ _ELSEWHERE = frozenset(
         "PermanentRedirect",
     }
 )
+_OURS = frozenset(
+    {
+        "EntityTooLarge",
+        "EntityTooSmall",
+        "InvalidDigest",
+        "InvalidURI",
+        "KeyTooLongError",
+        "MalformedXML",
+        "MetadataTooLarge",
+        "MissingContentLength",
+        "MissingRequestBodyError",
+    }
+)
+"""Codes that are about what a request of ours holds: no bucket would ever take it. Any other one,
+also one that is new, may be about the bucket (its encryption, a lock, an archive), which somebody
+may set right while programs keep their work."""
 _DAMAGED = frozenset({"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"})
 _ACTIONS = {
     "HeadObject": "GetObject",
@@ -96,7 +109,7 @@ class S3Requests:
         while True:
             try:
                 return request(self.clients.client())
-            except _RAISED as error:
+            except RAISED as error:
                 code = code_of(error)
                 code = _BY_STATUS.get(code, code)
                 if code in expected:
@@ -111,38 +124,46 @@ class S3Requests:
         """Read the body of an answer to its end; DamagedOnTheWay when it breaks off or is wrong."""
         try:
             data: bytes = answer["Body"].read()
-        except _RAISED as error:
+        except RAISED as error:
             # boto3 sends nothing again once the body has begun.
             raise DamagedOnTheWay(f"an object of {self.bucket} broke off: {error}") from error
         return data
 
     def _translated(self, error: BaseException, what: str) -> StorageError:
+        code, trouble = code_of(error), trouble_of(error)
+        is_of_ours = code in _OURS or not isinstance(error, ClientError)
+        if trouble is Trouble.OTHER and is_of_ours:
+            return StorageError(f"cannot {what}: {error}")
         advice = self._advice(error)
         if advice is not None:
             return StorageRefused(f"cannot {what}: {error}; {advice}")
-        if code_of(error) in _DAMAGED:
+        if code in _DAMAGED:
             return DamagedOnTheWay(f"cannot {what} for now, it arrived damaged: {error}")
-        is_of_the_line = isinstance(error, (HTTPError, OSError))
-        if trouble_of(error) is Trouble.OTHER and not is_of_the_line:
-            return StorageError(f"cannot {what}: {error}")
+        if trouble is Trouble.OTHER:
+            return StorageRefused(
+                f"cannot {what}: {error}; see the settings of the bucket {self.bucket!r}"
+            )
         return StorageUnavailable(f"cannot {what} for now: {error}")
 
     def _advice(self, error: BaseException) -> str | None:
         """Say what somebody has to mend, None when it is nothing of that kind."""
         by_code = {
             "NoSuchBucket": f"make the bucket {self.bucket!r}, or name another home with --home",
+            "InvalidObjectState": "the object was archived: restore it",
             "RequestTimeTooSkewed": "set the clock of this machine",
             **dict.fromkeys(
                 _ELSEWHERE,
                 "the bucket seems to lie in another region: set AWS_REGION to its region",
             ),
         }
+        # "403" may be about either; the permission is what is missing more often.
+        trouble = Trouble.REFUSED if code_of(error) == "403" else trouble_of(error)
         by_trouble = {
             Trouble.CREDENTIALS: "give this program valid AWS credentials (AWS_PROFILE, variables "
             "of the environment, or the machine's role)",
             Trouble.REFUSED: self._permission(error),
         }
-        return by_code.get(code_of(error)) or by_trouble.get(trouble_of(error))
+        return by_code.get(code_of(error)) or by_trouble.get(trouble)
 
     def _permission(self, error: BaseException) -> str:
         operation = getattr(error, "operation_name", "")

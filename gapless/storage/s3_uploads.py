@@ -22,10 +22,10 @@ import base64
 import contextlib
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from gapless.daemon_pool import DaemonPool
 from gapless.patience import patiently
 from gapless.storage.errors import StorageError, StorageRefused, StorageUnavailable
 from gapless.storage.s3_requests import (
@@ -215,7 +215,7 @@ class S3Uploads:
             )
             return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
 
-        with ThreadPoolExecutor(min(_THREADS, len(starts)), "gapless-upload") as pool:
+        with DaemonPool(min(_THREADS, len(starts)), "gapless-upload") as pool:
             sent = [pool.submit(send_part, number, start) for number, start in enumerate(starts, 1)]
             try:
                 return [each.result() for each in sent]

@@ -18,7 +18,7 @@ from gapless.declaration.runs import Runs, Segment
 from gapless.declaration.sweep import Declaration, FrozenSweep
 from gapless.errors import UserMistake
 from gapless.storage import layout
-from gapless.storage.blobs import Blobs
+from gapless.storage.blobs import Blob, Blobs
 from gapless.storage.errors import BlobMissing, StorageError
 
 __all__ = ["StoredSweep", "SweepStore"]
@@ -43,14 +43,25 @@ class StoredSweep:
 
 
 class SweepStore:
-    """What is written under sweeps/<id>/ except results. Holds nothing but the blobs."""
+    """What is written under sweeps/<id>/ except results. Safe to use from several threads.
+
+    Control versions, segments and asked records never change, so each is read once and kept as long
+    as it is listed with the same size and time. What another of the same key holds, after a sweep
+    was removed and submitted again, has another time: a bucket tells whole seconds, and a removal
+    with its queues takes longer.
+    """
 
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
+        self._kept: dict[str, dict[Blob, Any]] = {}
+
+    def names(self) -> list[str]:
+        """List what may be sweeps of the home, ascending, in one request: see `exists`."""
+        return [*self.blobs.folders(layout.sweeps_prefix())]
 
     def ids(self) -> list[str]:
         """List every sweep of the home, ascending."""
-        return [each for each in self.blobs.folders(layout.sweeps_prefix()) if self.exists(each)]
+        return [each for each in self.names() if self.exists(each)]
 
     def ids_named(self, name: str) -> list[str]:
         """List the sweeps that are called `name`: more than one after its space was changed."""
@@ -120,12 +131,11 @@ class SweepStore:
     def segments(self, sweep_id: str) -> tuple[Segment, ...]:
         """Read a sweep's segments, in their order."""
         prefix = layout.segments_prefix(sweep_id)
-        numbers = self._numbers(prefix)
+        found = self._list(prefix)
+        numbers = [*found]
         if numbers != list(range(len(numbers))) or not numbers:
             raise StorageError(f"{prefix} holds the segments {numbers}: one is missing")
-        return tuple(
-            self._read(layout.segment(sweep_id, number), Segment.decode) for number in numbers
-        )
+        return tuple(self._read_listed(prefix, blob, Segment.decode) for blob in found.values())
 
     def add_segment(
         self, sweep_id: str, segment: Segment, objects: Mapping[str, bytes] | None = None
@@ -151,19 +161,20 @@ class SweepStore:
 
     def control(self, sweep_id: str) -> Control:
         """Read what is wanted of a sweep now: the highest version."""
-        numbers = self._numbers(layout.control_prefix(sweep_id))
-        if not numbers:
+        prefix = layout.control_prefix(sweep_id)
+        found = self._list(prefix)
+        if not found:
             if not self.exists(sweep_id):
                 raise self._no_such(sweep_id)
             raise StorageError(f"sweep {sweep_id} has no control record: its home is damaged")
-        return self._read(layout.control(sweep_id, numbers[-1]), Control.decode)
+        return self._read_listed(prefix, found[max(found)], Control.decode)
 
     def why_paused(self, sweep_id: str) -> str:
         """Say why a sweep paused itself; "" when a person paused it, or it is not paused."""
-        why, numbers = "", self._numbers(layout.control_prefix(sweep_id))
-        for number in reversed(numbers):
+        why, prefix = "", layout.control_prefix(sweep_id)
+        for blob in reversed(self._list(prefix).values()):
             # Changed while it was paused: the first of the paused versions is the pause.
-            record = self._read(layout.control(sweep_id, number), Control.decode)
+            record = self._read_listed(prefix, blob, Control.decode)
             if record.state is not ControlState.PAUSED:
                 break
             why = record.why
@@ -189,8 +200,9 @@ class SweepStore:
 
     def asked(self, sweep_id: str) -> list[Asked]:
         """Read which runs were asked for anew, by epoch ascending."""
-        numbers = self._numbers(layout.asked_prefix(sweep_id))
-        return [self._read(layout.asked(sweep_id, epoch), Asked.decode) for epoch in numbers]
+        prefix = layout.asked_prefix(sweep_id)
+        found = self._list(prefix).values()
+        return [self._read_listed(prefix, blob, Asked.decode) for blob in found]
 
     def ask(self, sweep_id: str, asked: Asked) -> bool:
         """Store that runs are asked for anew; False: its epoch is taken by another one.
@@ -249,9 +261,24 @@ class SweepStore:
                 f"{stored.digest} and {declaration.digest}): give this one another name"
             )
 
-    def _numbers(self, prefix: str) -> list[int]:
-        names = [blob.key[len(prefix) :].removesuffix(".json") for blob in self.blobs.list(prefix)]
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    def _list(self, prefix: str) -> dict[int, Blob]:
+        """List numbered records, by number ascending; what was kept of others is forgotten."""
+        found = {}
+        for blob in self.blobs.list(prefix):
+            name = blob.key[len(prefix) :].removesuffix(".json")
+            if name.isascii() and name.isdigit():
+                found[int(name)] = blob
+        kept, listed = self._kept.get(prefix, {}), set(found.values())
+        # Two threads may do this at once: then a record that is still there is read again.
+        self._kept[prefix] = {blob: record for blob, record in kept.items() if blob in listed}
+        return dict(sorted(found.items()))
+
+    def _read_listed(self, prefix: str, blob: Blob, decode: Callable[[bytes], _Record]) -> _Record:
+        kept = self._kept[prefix]
+        if blob not in kept:
+            kept[blob] = self._read(blob.key, decode)
+        record: _Record = kept[blob]
+        return record
 
     def _read(self, key: str, decode: Callable[[bytes], _Record]) -> _Record:
         try:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gapless.storage import layout
-from gapless.storage.errors import HomeError
+from gapless.storage.errors import HomeError, StorageError
 from gapless.storage.folder import FolderBlobs
-from gapless.storage.home import HomeRecord, open_home_record
+from gapless.storage.home import HomeRecord, holds_home, open_home_record
 from gapless.storage.sweeps import SweepStore
 from gapless.wiring.home import Home
 from gapless.wiring.machine import new_id
@@ -78,12 +79,24 @@ class FolderHome(Home):
 
 
 def open_folder_home(
-    folder: Path, *, state: Path | None, ledger: str | None, create: bool
+    folder: Path,
+    *,
+    state: Path | None,
+    ledger: str | None,
+    create: bool,
+    before_making: Callable[[], None] | None = None,
 ) -> FolderHome:
-    """Open the home in a folder to work on it, making it when `create`; HomeError."""
+    """Open the home in a folder to work on it, making it when `create`; HomeError.
+
+    `before_making` is called when it is to be made, before anything is written.
+    """
     if not create:
         _need_home(folder)
     is_new = not (folder / layout.HOME).exists()
+    if is_new:
+        _refuse_within_home(folder)
+        if before_making is not None:
+            before_making()
     make_writable(folder, "home", "choose another with --home")
     taken = None if state is None else taken_state(state, str(folder))
     return _opened(folder, state=taken, ledger=ledger, create=create, is_new=is_new)
@@ -104,11 +117,27 @@ def _need_home(folder: Path) -> None:
         )
 
 
+def _refuse_within_home(folder: Path) -> None:
+    # Resolved too: a link may lead into a home.
+    for around in dict.fromkeys((*folder.parents, *folder.resolve().parents)):
+        # What cannot be read is no home of this person's.
+        with contextlib.suppress(OSError, StorageError):
+            if (around / layout.HOME).is_file() and holds_home(FolderBlobs(around)):
+                break
+    else:
+        return
+    raise HomeError(
+        f"home {folder}: it would lie within the home {around}, and go when a sweep of that one is "
+        "removed; choose another place with --home"
+    )
+
+
 def _opened(
     folder: Path, *, state: Path | None, ledger: str | None, create: bool, is_new: bool
 ) -> FolderHome:
     blobs = FolderBlobs(folder)
-    record = open_home_record(blobs, create=create, record=HomeRecord(id=new_id()))
+    wanted = HomeRecord(id=new_id())
+    record = open_home_record(blobs, create=create, record=wanted, place=str(folder))
     return FolderHome(
         location=str(folder),
         folder=folder,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gapless.storage.blobs import Blobs
 from gapless.storage.home import HomeRecord
@@ -27,7 +27,8 @@ class Home(abc.ABC):
 
     `location`: its folder or URL, for people and for other programs. `ledger_url`: as --ledger
     named it (None: SQLite in the state folder). `given_state`: the state folder if --state named
-    it. `is_new` tells that opening made the home.
+    it. `is_new` tells that opening made the home. `tell`: where a person's command says what it
+    waits for; None for programs, which do something else meanwhile.
     """
 
     location: str
@@ -39,6 +40,7 @@ class Home(abc.ABC):
     ledger_url: str | None = None
     given_state: Path | None = None
     is_new: bool = False
+    tell: Callable[[str], None] | None = None
 
     @abc.abstractmethod
     def is_there(self) -> bool:
@@ -67,17 +69,18 @@ class Home(abc.ABC):
     def pace_under_run(self) -> Pace:
         """How often programs look under `sweep run`."""
 
-    def for_people(self, tell: Callable[[str], None]) -> Home:  # noqa: ARG002 - see S3Home
-        """Give the home as a person's command wants it: what a service refuses for now is awaited.
+    def for_people(self, tell: Callable[[str], None]) -> Self:
+        """Give the home as a person's command wants it: a service that is away is awaited.
 
-        `tell` takes what it waits for. The files of a folder home answer at once.
+        `tell` takes what it waits for. What somebody has to mend (a permission, credentials) is
+        still an error at once.
         """
-        return self
+        return replace(self.for_readers(tell), tell=tell)
 
-    def for_readers(self, tell: Callable[[str], None]) -> Home:  # noqa: ARG002 - see S3Home
+    def for_readers(self, tell: Callable[[str], None]) -> Self:  # noqa: ARG002 - see S3Home
         """Give the home as a command wants it that only reads: queues that do not answer are told.
 
-        `tell` takes what of storage it waits for.
+        `tell` takes what of storage it waits for. The files of a folder home answer at once.
         """
         return self
 
@@ -94,8 +97,16 @@ class Home(abc.ABC):
 
     @property
     def identity(self) -> str:
-        """What tells the home from others, for a ledger's server: a word, then where it lies."""
+        """What tells the home from others, for a ledger: a word, then where it lies."""
         return f"{self.record.id} ({self.location})" if self.record.id else self.location
+
+    @property
+    def ledger_owner(self) -> str | None:
+        """Which home the ledger is held to; None for a home without an id that has its own.
+
+        That one would be another home once it is moved, with its ledger in it.
+        """
+        return self.identity if self.record.id or self.ledger_url is not None else None
 
     @property
     def ledger_file(self) -> Path | None:
@@ -103,6 +114,11 @@ class Home(abc.ABC):
         if self.ledger_url is None:
             return self.state_folder / "ledger.db"
         return file_of_ledger(self.ledger_url)
+
+    @property
+    def ledger_is_served(self) -> bool:
+        """Whether the ledger is on a server, which may be away for a while."""
+        return self.ledger_file is None
 
     @property
     def ledger_place(self) -> str | Path:
@@ -138,4 +154,4 @@ class Home(abc.ABC):
         from receipts.ledger import open_ledger  # noqa: PLC0415
 
         self.make_state_folder()
-        return open_ledger(self.ledger_place, home=self.identity)
+        return open_ledger(self.ledger_place, home=self.ledger_owner)

@@ -21,18 +21,24 @@ def open_home(
     ledger: str | None = None,
     create: bool,
     tell: Callable[[str], None] | None = None,
+    before_making: Callable[[], None] | None = None,
 ) -> Home:
     """Open the home at `location` (None: GAPLESS_HOME, else ./sweeps), making it when `create`.
 
     `ledger`: the address of a database (None: SQLite in the state folder). With `tell`, a service
-    that cannot be reached is waited for; `tell` takes what for. UserMistake; HomeError when the
-    home is not there, cannot be written or is of a newer format. Safe to repeat.
+    that cannot be reached is waited for; `tell` takes what for. `before_making` is called when the
+    home is to be made, before anything is written. UserMistake; HomeError when the home is not
+    there, cannot be written, is of a newer format or would lie within another. Safe to repeat.
     """
     address = home_address(location)
     url = None if ledger is None else checked_ledger(ledger)
     if isinstance(address, S3Address):
-        return _open_s3(address, state=state, ledger=url, create=create, tell=tell)
-    return open_folder_home(address, state=state, ledger=url, create=create)
+        return _open_s3(
+            address, state=state, ledger=url, create=create, tell=tell, before_making=before_making
+        )
+    return open_folder_home(
+        address, state=state, ledger=url, create=create, before_making=before_making
+    )
 
 
 def read_home(
@@ -55,6 +61,7 @@ def _open_s3(
     ledger: str | None,
     create: bool,
     tell: Callable[[str], None] | None,
+    before_making: Callable[[], None] | None = None,
 ) -> Home:
     # Here, so that a folder home never loads boto3.
     try:
@@ -63,4 +70,6 @@ def _open_s3(
         if (error.name or "").partition(".")[0] not in {"boto3", "botocore"}:
             raise
         raise MissingExtra(purpose=f"the home {address.url}", extra="aws") from error
-    return open_s3_home(address, state=state, ledger=ledger, create=create, tell=tell)
+    return open_s3_home(
+        address, state=state, ledger=ledger, create=create, tell=tell, before_making=before_making
+    )

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gapless.aws import AwsClients, code_of
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.errors import BlobMissing, HomeError, StorageRefused, StorageUnavailable
-from gapless.storage.home import HomeRecord, open_home_record
+from gapless.storage.home import HomeRecord, holds_home, open_home_record
 from gapless.storage.persistent_blobs import PersistentBlobs
 from gapless.storage.s3 import S3Blobs
 from gapless.storage.sweeps import SweepStore
@@ -41,7 +41,6 @@ class S3Home(Home):
     address: S3Address
     s3: AwsClients
     sqs: AwsClients
-    tell: Callable[[str], None] | None = None
 
     def is_there(self) -> bool:
         """Tell whether the bucket answers and holds the home."""
@@ -97,14 +96,7 @@ class S3Home(Home):
 
         return PersistentQueues(queues, tell=self.tell)
 
-    def for_people(self, tell: Callable[[str], None]) -> S3Home:
-        """Give the home as a person's command wants it: what a service refuses for now is awaited.
-
-        What somebody has to mend (a permission, credentials) is still an error at once.
-        """
-        return replace(self.for_readers(tell), tell=tell)
-
-    def for_readers(self, tell: Callable[[str], None]) -> S3Home:
+    def for_readers(self, tell: Callable[[str], None]) -> Self:
         """Give the home as a command wants it that reads it: storage is awaited, queues are not."""
         blobs = PersistentBlobs(_bare(self.address, self.s3), tell=tell)
         return replace(self, blobs=blobs, store=SweepStore(blobs))
@@ -128,20 +120,26 @@ def open_s3_home(
     ledger: str | None,
     create: bool,
     tell: Callable[[str], None] | None = None,
+    before_making: Callable[[], None] | None = None,
 ) -> S3Home:
     """Open the home in a bucket, making it when `create`; HomeError, UserMistake.
 
     With `tell`, a service that cannot be reached is waited for; `tell` takes what for.
+    `before_making` is called when the home is to be made, before anything is written.
     """
-    s3, sqs = AwsClients("s3"), AwsClients("sqs")
+    s3 = AwsClients("s3")
     bare = _bare(address, s3)
     asked: Blobs = bare if tell is None else PersistentBlobs(bare, tell=tell)
     try:
         is_new = not _is_home(asked)
         if is_new and not create:
             raise _no_home(address)
-        wanted = HomeRecord(id=new_id(), queue_prefix=address.queue_prefix)
-        record = open_home_record(asked, create=create, record=wanted)
+        if is_new:
+            _refuse_within_home(address, s3, tell)
+            if before_making is not None:
+                before_making()
+        wanted = _new_record(address) if is_new else None
+        record = open_home_record(asked, create=is_new, record=wanted, place=address.url)
     except StorageRefused as error:
         raise _refusal(address, error) from error
     except StorageUnavailable as error:
@@ -155,7 +153,9 @@ def open_s3_home(
         location=address.url,
         address=address,
         s3=s3,
-        sqs=sqs,
+        # The home's region, not that of this program's settings: there the queues of the same
+        # names are others.
+        sqs=AwsClients("sqs", region=record.queue_region or None),
         blobs=bare,
         store=SweepStore(bare),
         record=record,
@@ -165,6 +165,12 @@ def open_s3_home(
         ledger_url=ledger,
         is_new=is_new,
     )
+
+
+def _new_record(address: S3Address) -> HomeRecord:
+    """Say what is to be agreed on: the queues are where this program's settings put them now."""
+    region = AwsClients("sqs").client().meta.region_name
+    return HomeRecord(id=new_id(), queue_prefix=address.queue_prefix, queue_region=region)
 
 
 def _bare(address: S3Address, clients: AwsClients) -> S3Blobs:
@@ -177,6 +183,21 @@ def _is_home(blobs: Blobs) -> bool:
     except BlobMissing:
         return False
     return True
+
+
+def _refuse_within_home(
+    address: S3Address, clients: AwsClients, tell: Callable[[str], None] | None
+) -> None:
+    """Make no home below another one's prefix; a request for each part of the prefix."""
+    parts = address.prefix.split("/") if address.prefix else []
+    for length in range(len(parts)):
+        around = S3Address(address.bucket, "/".join(parts[:length]))
+        bare = _bare(around, clients)
+        if holds_home(bare if tell is None else PersistentBlobs(bare, tell=tell)):
+            raise HomeError(
+                f"home {address.url}: it would lie within the home {around.url}, and go when a "
+                "sweep of that one is removed; choose another place with --home"
+            )
 
 
 def _no_home(address: S3Address) -> HomeError:

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from gapless.storage.home import HomeRecord
 from gapless.wiring.address import S3Address
-from queueing.sqs_calls import _METHODS as SQS_OPERATIONS
+from queueing.sqs_calls import METHODS as SQS_OPERATIONS
 from tests.acceptance.cloud_programs import SHORT_TIMES
 from tests.acceptance.programs import wait_until
 from tests.services.fixtures import started_or_skip

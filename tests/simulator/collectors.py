@@ -37,6 +37,7 @@ from aggregator.state import AggregatorState
 from aggregator.store import DeliveryStore, Origins
 from gapless.storage.sweeps import SweepStore
 from queueing.errors import QueueUnavailable
+from tests.simulator.plan import Plan
 from tests.simulator.ports import AgedRenewals, FaultyBlobs, FaultyQueues
 from tests.simulator.world import Actor, Crash, Lane, World
 
@@ -50,10 +51,10 @@ _CRASH = 0.0005
 class SimAggregator(Actor):
     """Starts at once, and again some time after each death."""
 
-    def __init__(self, world: World, name: str, *, lease_s: float, aged_s: float) -> None:
+    def __init__(self, world: World, name: str, *, lease_s: float, plan: Plan) -> None:
         super().__init__(world, name)
         self.lease_s = lease_s
-        self.aged_s = aged_s
+        self.plan = plan
         self.queues: FaultyQueues
         self.blobs: FaultyBlobs
 
@@ -64,7 +65,13 @@ class SimAggregator(Actor):
         self.main = self.inbox = Lane(self)
         self.lanes = {name: Lane(self) for name in ("receive", "store", "answer", "renew")}
         policy = Policy(
-            lease_s=self.lease_s, flush_rows=world.random.choice((5, 20, 500)), coverage_s=10.0
+            lease_s=self.lease_s,
+            who=self.name,
+            flush_rows=world.random.choice((5, 20, 500)),
+            coverage_s=10.0,
+            rest_s=self.plan.rest_s,
+            rest_after_s=self.plan.rest_after_s,
+            rest_looks=2,
         )
         self.state = AggregatorState(policy, world.now)
         home = HomeView(self.blobs, SweepStore(self.blobs))
@@ -76,7 +83,7 @@ class SimAggregator(Actor):
             lease_s=self.lease_s,
             on_lost=lambda lease: self.tell(LeaseLost(lease)),
             monotonic=world.clock,
-            aged_s=self.aged_s,
+            aged_s=self.plan.aged_s,
         )
         self._tick_at = float("inf")
         self.tell(Ticked())
@@ -128,7 +135,7 @@ class SimAggregator(Actor):
             case QuarantineMessage():
                 self._do("store", 0.1, lambda: [self.store.quarantine(command)])
             case PollSweeps():
-                self._do("store", 0.1, self._poll)
+                self._do("store", 0.1, lambda: self._poll(command))
             case ReadCoverage():
                 self._do("store", 0.1, lambda: [self.home.read_coverage(command.sweep_id)])
             case AdoptOrphans():
@@ -162,8 +169,8 @@ class SimAggregator(Actor):
         others = [each for each in read if not isinstance(each, Buffered)]
         return [*others, DeliveriesReceived(deliveries)]
 
-    def _poll(self) -> Iterator[Event]:
-        yield self.home.poll(None)
+    def _poll(self, command: PollSweeps) -> Iterator[Event]:
+        yield self.home.poll(None, command.resting)
         self.own.write_due()
 
     def _flush(self, command: Flush) -> Iterator[Event]:

@@ -12,6 +12,7 @@ from compute_node.commands import (
     Exit,
     ForgetBlocks,
     KillWorker,
+    LetGo,
     PrepareSweep,
     PutQuarantine,
     ReadCoverage,
@@ -94,6 +95,8 @@ class SimNode(Workers):
             remainders=self.plan.remainders,
             split_above_s=world.random.choice((0.5, 600.0)),
             split_keep_s=0.5,
+            rest_s=self.plan.rest_s,
+            rest_after_s=self.plan.rest_after_s,
             most_message_bytes=world.random.choice((900, 2500, 1_000_000)),
         )
         self.state = NodeState(rules)
@@ -167,9 +170,12 @@ class SimNode(Workers):
                 self._do("change", 0.2, lambda: [self.errands.quarantine(command)])
             case ForgetBlocks(blocks=blocks):
                 self.outbox.forget(blocks)
+            case LetGo(lease=lease):
+                self.renewals.drop(lease)
             case StartWorker(worker=worker, deployment=deployment):
                 self.workers[worker] = Worker(deployment.sweep, deployment.code)
                 self.main.at(0.2, lambda: self.if_there(worker, WorkerReady(worker)))
+                self.maybe_unfit(worker)
             case AssignChunk(worker=worker, chunk=chunk):
                 self.assign(worker, chunk)
             case WithdrawChunks(worker=worker):
@@ -244,7 +250,9 @@ class SimNode(Workers):
     def _read_controls(self) -> None:
         self.lanes["control"].at(_CONTROL_S, self._read_controls)
         try:
-            self.tell(ControlsRead(read_controls(self.files, ()), self.world.now))
+            read_at, resting = self.world.now, self.state.resting(self.world.now)
+            facts, rested = read_controls(self.files, (), resting=resting)
+            self.tell(ControlsRead(facts, read_at, rested))
         except GaplessError:
             self.world.log(f"{self.name} cannot read the home")
 
@@ -253,7 +261,7 @@ class SimNode(Workers):
         try:
             served = [
                 facts.sweep
-                for facts in read_controls(self.files, ())
+                for facts in read_controls(self.files, ())[0]
                 if facts.state is not SweepState.CANCELLED
             ]
             found = {sweep: self.completeness.completed(sweep) for sweep in served}

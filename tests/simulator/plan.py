@@ -53,6 +53,10 @@ class Plan:
     aged_s: float = 0.0
     long_run_s: float = 0.0
     remainders: Remainders = Remainders.LEASED
+    rest_s: float = 0.0
+    rest_after_s: float = 15.0
+    commands: bool = False
+    unfit: float = 0.0
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -86,6 +90,11 @@ class Plan:
             plan.long_run_s = 3.0 * plan.lease_s * (seed % 2)
         if seed % 5 in {1, 3}:
             plan.remainders = Remainders.ANYBODYS
+        # As in a bucket: sweeps of which nothing comes are looked at seldom.
+        plan.rest_s = 20.0 if seed % 7 in {2, 5} else 0.0
+        # The target is a command: what kills it leaves the worker alive to tell.
+        plan.commands = seed % 11 in {4, 7}
+        plan.unfit = 0.1 * heat if seed % 6 == 2 else 0.0
         for number in range(dice.choice((1, 1, 2))):
             points = dice.randrange(2, 13)
             replicates = dice.randrange(1, 5)

@@ -69,9 +69,7 @@ class Scenario:
             for n in range(self.plan.nodes)
         ]
         self.aggregators = [
-            cast.aggregator(
-                self.world, f"agg{n}", lease_s=self.plan.lease_s, aged_s=self.plan.aged_s
-            )
+            cast.aggregator(self.world, f"agg{n}", lease_s=self.plan.lease_s, plan=self.plan)
             for n in range(self.plan.aggregators)
         ]
         self.truth.receipts = self.person.jobs_with_receipt

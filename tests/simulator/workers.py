@@ -11,7 +11,14 @@ from typing import Any
 
 from compute_node.attempts import Attempt
 from compute_node.commands import Chunk
-from compute_node.events import BlockMade, ChunkEnded, Event, Progress, WorkerDied
+from compute_node.events import (
+    BlockMade,
+    ChunkEnded,
+    Event,
+    Progress,
+    WorkerDied,
+    WorkerUnfit,
+)
 from compute_node.lost_runs import attempt_record
 from compute_node.outbox import Outbox
 from gapless.declaration.messages import text_digest
@@ -71,6 +78,19 @@ class Workers(Actor):
         if worker in self.workers:
             self.tell(event)
 
+    def maybe_unfit(self, key: int) -> None:
+        """Let a worker, while there are faults, find out after it was ready that it cannot work."""
+        worker = self.workers[key]
+        if not self.plan.unfit or not self.world.chance(self.plan.unfit):
+            return
+
+        def end() -> None:
+            if self.workers.get(key) is worker:
+                del self.workers[key]
+                self.tell(WorkerUnfit(key, "the target cannot be called"))
+
+        self.main.at(0.2 + 2.0 * self.world.random.random(), end)
+
     def assign(self, key: int, chunk: Chunk) -> None:
         """Hand a chunk to a worker."""
         worker = self.workers.get(key)
@@ -112,27 +132,30 @@ class Workers(Actor):
         chunk, run = worker.chunks[0], worker.run
         assert run is not None
         assert worker.builder is not None
-        if ending is Ending.KILLS:
+        if ending is Ending.KILLS and not self.plan.commands:
             self.end_worker(key, "signal 11")
             return
+        # A command that was killed is told by its worker, which lives.
+        killed = ending is Ending.KILLS
         duration_s = self.world.now - worker.started_at
         earlier = [each for each in chunk.earlier if each.run == run]
         attempt = Attempt(
             run=run,
             number=worker.attempt,
-            outcome="failed",
-            exit="ValueError",
+            outcome="lost" if killed else "failed",
+            exit="signal 11" if killed else "ValueError",
             started_s=worker.started_at,
             duration_s=duration_s,
         )
-        if ending is Ending.FAILS and chunk.retry_failed and worker.attempt < chunk.attempts:
+        again = chunk.retry_lost if killed else ending is Ending.FAILS and chunk.retry_failed
+        if again and worker.attempt < chunk.attempts:
             worker.retries.append(attempt)
         else:
             ok = ending is Ending.OK
             records = [*earlier, *(() if ok else (attempt,))]
             worker.builder.add(
                 run,
-                outcome=Outcome.OK if ok else Outcome.FAILED,
+                outcome=Outcome.OK if ok else Outcome[attempt.outcome.upper()],
                 complete=ok,
                 attempt=worker.attempt,
                 started_s=worker.started_at,

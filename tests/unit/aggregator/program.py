@@ -1,7 +1,8 @@
 """An aggregator as a program of its own, for tests that kill it: `python -m` this HOME [SETTINGS].
 
 SETTINGS is JSON: settings of the aggregator, and `die_after`, the ending of a key: once something
-with such a key is durable the program kills itself, as kill -9 would at that instant.
+with such a key is durable the program kills itself, as kill -9 would at that instant. While the
+file `hole` is there, neither queues nor home answer.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from aggregator.service import AggregatorSettings, run_aggregator
 from gapless.storage.folder import FolderBlobs
 from queueing.port import Answer, Lease
 from queueing.sqlite import SqliteQueues
+from tests.unit.compute_node.holes import Hole
 
 
 class DyingBlobs(FolderBlobs):
@@ -45,8 +48,11 @@ def main() -> int:
     home = Path(sys.argv[1])
     settings = json.loads(sys.argv[2])
     die_after = settings.pop("die_after", "")
-    blobs = DyingBlobs(home, die_after) if die_after.startswith(".") else FolderBlobs(home)
-    queues = (DyingQueues if die_after == "delete" else SqliteQueues)(home / "queue.db")
+    hole = settings.pop("hole", "")
+    blobs: Any = DyingBlobs(home, die_after) if die_after.startswith(".") else FolderBlobs(home)
+    queues: Any = (DyingQueues if die_after == "delete" else SqliteQueues)(home / "queue.db")
+    if hole:
+        blobs, queues = Hole(blobs, Path(hole)), Hole(queues, Path(hole))
     try:
         return run_aggregator(
             AggregatorSettings(

@@ -90,6 +90,19 @@ def test_a_second_signal_ends_it_at_once_and_loses_nothing(place):
     assert len(Results(place.blobs, place.sweep_id)) == 20
 
 
+def test_a_stop_ends_in_time_when_neither_queues_nor_home_ever_answer(place, tmp_path):
+    send(place.queues, place.sweep_id, delivery_body(place.sweep_id, 0, 20))
+    hole = tmp_path / "hole"
+    program = place.start(flush_age_s=300.0, hole=str(hole), stop_s=0.5)
+    wait_until(lambda: place.leased == 1)
+    hole.touch()
+    program.send_signal(signal.SIGTERM)
+    assert program.wait(WAIT_S) == 1
+    assert queued(place.queues, place.sweep_id) == 1
+    assert place.run(until_complete=True) == 0
+    assert len(Results(place.blobs, place.sweep_id)) == 20
+
+
 def test_a_stop_that_cannot_store_gives_the_messages_back_with_status_1(place):
     send(place.queues, place.sweep_id, delivery_body(place.sweep_id, 0, 20))
     shards = place.folder / layout.shards_prefix(place.sweep_id).rstrip("/")

@@ -1,16 +1,21 @@
+import logging
 import threading
 import time
 
 import pytest
 
+from aggregator.commands import ReceiveDeliveries
+from aggregator.events import ReceiveFailed
+from aggregator.service import Aggregator, AggregatorSettings
 from gapless.declaration.control import ControlState
+from gapless.errors import GaplessError, UserMistake
 from gapless.results.reader import Results
 from gapless.storage import layout
 from gapless.storage.errors import StorageUnavailable
 from gapless.storage.folder import FolderBlobs
 from gapless.storage.memory import MemoryBlobs
 from gapless.storage.sweeps import SweepStore
-from queueing.errors import QueueUnavailable
+from queueing.errors import QueueError, QueueUnavailable
 from queueing.memory import MemoryQueues
 from queueing.port import Answer, AnswerStatus
 from queueing.sqlite import SqliteQueues
@@ -198,6 +203,92 @@ def test_a_moody_queue_is_asked_until_all_is_deleted():
     assert Running(blobs, queues, until_complete=True).join() == 0
     assert queued(queues, sweep) == 0
     assert queues.deletes == 3
+
+
+@pytest.mark.parametrize("trouble", [UserMistake, QueueError, GaplessError])
+def test_no_trouble_with_the_queues_that_has_a_name_ends_an_aggregator(trouble, caplog):
+    class Troubled(MemoryQueues):
+        def __init__(self):
+            super().__init__()
+            self.left = {"receive": 2, "delete": 2, "extend": 2}
+
+        def _meet(self, verb):
+            if self.left[verb]:
+                self.left[verb] -= 1
+                raise trouble("no credentials for now")
+
+        def receive(self, queues, **more):
+            self._meet("receive")
+            return super().receive(queues, **more)
+
+        def delete(self, leases):
+            self._meet("delete")
+            return super().delete(leases)
+
+        def extend(self, extensions):
+            self._meet("extend")
+            return super().extend(extensions)
+
+    blobs, queues = MemoryBlobs(), Troubled()
+    sweep = store_sweep(blobs)
+    send(queues, sweep, delivery_body(sweep, 0, 20))
+    with caplog.at_level(logging.INFO):
+        assert Running(blobs, queues, until_complete=True, lease_s=0.3).join() == 0
+    assert queued(queues, sweep) == 0
+    assert caplog.text.count("no deliveries can be received for now") == 1
+    assert caplog.text.count("receiving deliveries works again") == 1
+
+
+@pytest.mark.parametrize("trouble", [UserMistake, GaplessError])
+def test_no_trouble_with_the_home_that_has_a_name_ends_an_aggregator(trouble):
+    class Troubled(MemoryBlobs):
+        left = 3
+
+        def put_if_absent(self, key, data):
+            if self.left and "sweeps/" not in key.partition("/shards/")[0]:
+                self.left -= 1
+                raise trouble("no credentials for now")
+            if self.left and key.endswith(".h5"):
+                self.left -= 1
+                raise trouble("no credentials for now")
+            return super().put_if_absent(key, data)
+
+    blobs, queues = Troubled(), MemoryQueues()
+    sweep = store_sweep(blobs)
+    send(queues, sweep, "rubbish", delivery_body(sweep, 0, 20))
+    assert Running(blobs, queues, until_complete=True).join() == 0
+    assert len(Results(blobs, sweep)) == 20
+    assert len(quarantined(blobs, sweep)) == 1
+
+
+def test_a_receive_that_failed_is_not_repeated_before_the_aggregator_has_waited():
+    class Watched(MemoryQueues):
+        calls = 0
+
+        def receive(self, queues, **more):
+            self.calls += 1
+            raise QueueUnavailable("the reply was lost")
+
+    queues = Watched()
+    settings = AggregatorSettings(blobs=MemoryBlobs(), queues=queues)
+    ended = Aggregator(settings)._receive(ReceiveDeliveries(("s-results",), 10))
+    assert ended == [ReceiveFailed("the reply was lost")]
+    assert queues.calls == 1
+
+
+def test_a_sweep_that_was_removed_and_submitted_again_is_noticed_while_it_rests():
+    blobs, queues = MemoryBlobs(), MemoryQueues()
+    sweep = store_sweep(blobs)
+    send(queues, sweep, delivery_body(sweep, 0, 20))
+    running = Running(blobs, queues, rest_s=0.3, rest_after_s=0.1)
+    wait_until(lambda: queued(queues, sweep) == 0)
+    for each in [*blobs.list(layout.sweep_prefix(sweep))]:
+        blobs.delete(each.key)
+    store_sweep(blobs)
+    send(queues, sweep, delivery_body(sweep, 0, 20, name="of the second life"))
+    wait_until(lambda: queued(queues, sweep) == 0)
+    assert running.stop() == 0
+    assert len(Results(blobs, sweep)) == 20
 
 
 def test_leases_outlast_a_storage_that_is_away_for_longer():

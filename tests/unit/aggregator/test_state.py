@@ -1,11 +1,13 @@
 import pytest
 
 from aggregator.commands import (
+    AdoptOrphans,
     DeleteMessages,
     DropLeases,
     Exit,
     Flush,
     HoldLeases,
+    PollSweeps,
     QuarantineMessage,
     ReadCoverage,
     ReceiveDeliveries,
@@ -22,6 +24,7 @@ from aggregator.events import (
     MessagesDeleted,
     MessageUndecodable,
     NewerFormatReceived,
+    OrphansAdopted,
     QuarantineFailed,
     ReceiveFailed,
     ShardStored,
@@ -30,7 +33,7 @@ from aggregator.events import (
     SweepState,
     Ticked,
 )
-from aggregator.policy import Policy, backoff_s, flush_age_s
+from aggregator.policy import Policy, flush_age_s
 from gapless.declaration.runset import RunSet
 from queueing.port import Lease
 from tests.unit.aggregator.made import (
@@ -139,15 +142,31 @@ def test_a_failed_flush_keeps_the_batch_and_its_number_and_deletes_nothing():
     first = one_of(Flush, state.handle(Ticked(), 1.0))
     failed = state.handle(FlushFailed(SWEEP, first.flush, "disk full"), 1.0)
     state.handle(received(buffered(10, 20)), 1.0)
-    again = one_of(Flush, state.handle(Ticked(), 1.0 + backoff_s(1)))
+    again = one_of(Flush, state.handle(Ticked(), 1.0 + 0.25))
     assert not all_of(DeleteMessages, failed)
     assert not all_of(DropLeases, failed)
     assert again == first
 
 
 def test_a_failing_storage_is_asked_less_and_less_often():
-    assert [backoff_s(each) for each in (1, 2, 3)] == [0.25, 0.5, 1.0]
-    assert backoff_s(50) == 30.0
+    state = met()
+    state.handle(received(buffered(0, 10)), 0.0)
+    flush = one_of(Flush, state.handle(Ticked(), 1.0))
+    now = 1.0
+    for longest_s in (0.25, 0.5, 1.0, 2.0):
+        state.handle(FlushFailed(SWEEP, flush.flush, "away"), now)
+        assert not all_of(Flush, state.handle(Ticked(), now + longest_s * 0.49))
+        now += longest_s
+        assert all_of(Flush, state.handle(Ticked(), now))
+
+
+def test_two_aggregators_that_met_one_outage_do_not_come_back_in_step():
+    due = set()
+    for who in ("agg-1", "agg-2"):
+        state = met(who=who)
+        state.handle(ReceiveFailed("away"), 0.0)
+        due.add(state.wake_at(0.0))
+    assert len(due) == 2
 
 
 def test_receiving_goes_on_while_a_flush_is_in_progress():
@@ -168,7 +187,7 @@ def test_a_delete_that_failed_in_part_is_tried_again_for_the_rest_with_the_same_
     failed = DeleteFailed((second.lease,), SHARD, "refused", deleted=(first.lease,))
     assert one_of(DropLeases, state.handle(failed, 1.0)).leases == (first.lease,)
     assert not all_of(DeleteMessages, state.handle(Ticked(), 1.1))
-    again = one_of(DeleteMessages, state.handle(Ticked(), 1.0 + backoff_s(1)))
+    again = one_of(DeleteMessages, state.handle(Ticked(), 1.0 + 0.25))
     assert again == DeleteMessages((second.lease,), SHARD)
 
 
@@ -180,7 +199,7 @@ def test_what_nobody_can_decode_is_quarantined_before_it_is_deleted():
     assert not all_of(DeleteMessages, commands)
     failed = state.handle(QuarantineFailed(lease, "storage away"), 0.0)
     assert not all_of(DeleteMessages, failed)
-    assert all_of(QuarantineMessage, state.handle(Ticked(), backoff_s(1)))
+    assert all_of(QuarantineMessage, state.handle(Ticked(), 0.25))
     done = state.handle(MessageQuarantined(lease, WASTE), 1.0)
     assert one_of(DeleteMessages, done) == DeleteMessages((lease,), WASTE)
 
@@ -319,7 +338,7 @@ def test_leaving_while_storage_is_away_gives_everything_back_with_status_1():
     flush = one_of(Flush, state.handle(StopRequested(), 1.0))
     state.handle(DeliveriesReceived(()), 1.0)
     state.handle(FlushFailed(SWEEP, flush.flush, "folder is read-only"), 1.0)
-    assert all_of(Flush, state.handle(Ticked(), 1.0 + backoff_s(1)))
+    assert all_of(Flush, state.handle(Ticked(), 1.0 + 0.25))
     commands = state.handle(FlushFailed(SWEEP, flush.flush, "folder is read-only"), 2.0)
     assert one_of(ReleaseMessages, commands) == ReleaseMessages((delivery.lease,), 0)
     assert not all_of(DeleteMessages, commands)
@@ -400,7 +419,7 @@ def test_a_full_buffer_stops_receiving():
 def test_a_queue_that_does_not_answer_is_asked_again_after_a_pause():
     state = met()
     assert not all_of(ReceiveDeliveries, state.handle(ReceiveFailed("away"), 1.0))
-    assert all_of(ReceiveDeliveries, state.handle(Ticked(), 1.0 + backoff_s(1)))
+    assert all_of(ReceiveDeliveries, state.handle(Ticked(), 1.0 + 0.25))
 
 
 def test_a_batch_is_bounded_and_the_rest_waits_for_the_next():
@@ -423,3 +442,129 @@ def test_the_sweep_with_most_to_store_is_flushed_first():
     big = buffered(0, 10, sweep=other, queue=f"{other}-results", size_bytes=1000)
     state.handle(received(buffered(0, 10), big), 0.0)
     assert one_of(Flush, state.handle(Ticked(), 1.0)).sweep_id == other
+
+
+def rest(**policy):
+    return met(missing=RunSet(), rest_s=60.0, rest_after_s=600.0, **policy)
+
+
+def asked_in(state, start, stop):
+    """Let time pass with an empty queue from `start`; give the receives that were asked for."""
+    asked, now = [], float(start)
+    commands = state.handle(received(), now)
+    while now < stop:
+        receives = all_of(ReceiveDeliveries, commands)
+        asked += receives
+        if receives:
+            now += 20.0 if asked[-1].wait_s is None else asked[-1].wait_s
+            commands = state.handle(received(), now)
+        else:
+            now += 1.0
+            commands = state.handle(Ticked(), now)
+        if all_of(PollSweeps, commands):
+            (poll,) = all_of(PollSweeps, commands)
+            states = {} if poll.resting else {SWEEP: SweepState.RUNNING}
+            commands += state.handle(SweepsPolled(states, poll.resting), now)
+        if all_of(ReadCoverage, commands):
+            commands += state.handle(CoverageRead(SWEEP, RunSet.span(0, 1000), {}), now)
+    return asked
+
+
+def test_a_complete_sweep_is_looked_at_once_a_minute_for_a_second():
+    asked = asked_in(rest(), 0, 600)
+    assert 9 <= len(asked) <= 12
+    assert {each.wait_s for each in asked[1:]} == {1.0}
+
+
+def test_a_queue_found_empty_for_ten_minutes_is_looked_at_once_a_minute():
+    state = met(rest_s=60.0, rest_after_s=600.0)
+    lacking = {0: RunSet.span(0, 1000)}
+    now, early, late = 0.0, 0, 0
+    commands = state.handle(received(), now)
+    while now < 1800.0:
+        receives = all_of(ReceiveDeliveries, commands)
+        early += now < 500.0 and bool(receives)
+        late += now > 900.0 and bool(receives)
+        now += (receives[0].wait_s or 20.0) if receives else 1.0
+        commands = state.handle(received() if receives else Ticked(), now)
+        if all_of(ReadCoverage, commands):
+            commands += state.handle(CoverageRead(SWEEP, RunSet.span(0, 1000), lacking), now)
+    assert early >= 24
+    assert 13 <= late <= 16
+
+
+def test_where_nothing_rests_a_complete_sweep_is_received_from_all_the_time():
+    asked = asked_in(met(missing=RunSet()), 0, 600)
+    assert len(asked) >= 29
+
+
+def test_what_is_wanted_and_stored_of_a_resting_sweep_is_looked_at_seldom():
+    state = rest()
+    commands = []
+    for now in range(1, 1201):
+        found = state.handle(Ticked(), float(now))
+        for poll in all_of(PollSweeps, found):
+            states = {} if poll.resting else {SWEEP: SweepState.RUNNING}
+            state.handle(SweepsPolled(states, poll.resting), float(now))
+        for _ in all_of(ReadCoverage, found):
+            state.handle(CoverageRead(SWEEP, RunSet.span(0, 1000), {}), float(now))
+        for _ in all_of(AdoptOrphans, found):
+            state.handle(OrphansAdopted(SWEEP, 0), float(now))
+        commands += found
+    looked = [poll for poll in all_of(PollSweeps, commands) if not poll.resting]
+    assert 18 <= len(looked) <= 21
+    assert len(all_of(PollSweeps, commands)) >= 230
+    assert len(all_of(ReadCoverage, commands)) <= 3
+    assert len(all_of(AdoptOrphans, commands)) <= 3
+
+
+def test_a_delivery_wakes_a_resting_sweep_and_its_runs_are_read_again():
+    state = rest()
+    asked_in(state, 0, 300)
+    commands = state.handle(received(buffered(0, 10, epoch=1)), 320.0)
+    assert one_of(ReceiveDeliveries, commands).wait_s is None
+    assert all_of(ReadCoverage, state.handle(Ticked(), 321.5))
+
+
+def test_a_resting_sweep_is_gone_when_the_home_does_not_name_it():
+    state = rest()
+    state.handle(SweepsPolled({}, frozenset({SWEEP})), 1.0)
+    state.handle(received(), 1.0)
+    commands = state.handle(SweepsPolled({}), 2.0)
+    assert not all_of(ReceiveDeliveries, commands + state.handle(Ticked(), 100.0))
+
+
+def test_a_stop_gives_up_what_storage_does_not_take_in_time_and_says_what_it_leaves():
+    state = met(stop_s=80.0)
+    first, second = buffered(0, 10), buffered(10, 20)
+    state.handle(received(first), 0.0)
+    assert all_of(Flush, state.handle(Ticked(), 1.0))
+    state.handle(received(second), 1.0)
+    # Neither the flush nor the receive is ever answered.
+    state.handle(StopRequested(), 2.0)
+    assert not all_of(Exit, state.handle(Ticked(), 81.9))
+    assert state.wake_at(81.9) == 82.0
+    commands = state.handle(Ticked(), 82.0)
+    assert set(one_of(ReleaseMessages, commands).leases) == {first.lease, second.lease}
+    leaving = one_of(Exit, commands)
+    assert leaving.status == 1
+    assert "2 messages stay on the queue" in leaving.reason
+
+
+def test_a_stop_with_nothing_in_hand_waits_no_longer_for_a_receive_than_it_may_store():
+    state = met(stop_s=80.0)
+    state.handle(received(), 0.0)
+    state.handle(StopRequested(), 1.0)
+    leaving = one_of(Exit, state.handle(Ticked(), 81.0))
+    assert leaving.status == 0
+
+
+def test_what_is_stored_and_not_deleted_yet_is_not_given_back_by_a_stop():
+    state = met(stop_s=80.0)
+    state.handle(received(buffered(0, 10)), 0.0)
+    flush = one_of(Flush, state.handle(Ticked(), 1.0))
+    assert all_of(DeleteMessages, state.handle(stored(flush), 1.0))
+    state.handle(StopRequested(), 2.0)
+    commands = state.handle(Ticked(), 82.0)
+    assert not all_of(ReleaseMessages, commands)
+    assert one_of(Exit, commands).status == 1

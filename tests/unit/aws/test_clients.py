@@ -89,7 +89,7 @@ def test_closed_clients_are_replaced_when_needed(clients: AwsClients) -> None:
     assert clients.client() is not before
 
 
-@pytest.mark.parametrize(("service", "read_timeout"), [("sqs", 30), ("s3", 60)])
+@pytest.mark.parametrize(("service", "read_timeout"), [("sqs", 30), ("s3", 20)])
 def test_timeouts_and_retries_are_pinned(service: Literal["sqs", "s3"], read_timeout: int) -> None:
     made = AwsClients(service)
     config = made.client().meta.config
@@ -98,6 +98,17 @@ def test_timeouts_and_retries_are_pinned(service: Literal["sqs", "s3"], read_tim
     assert config.retries["total_max_attempts"] == 4
     assert "gapless" in config.user_agent
     made.close()
+
+
+def test_a_thread_may_have_a_client_that_sends_once_beside_its_other_one(
+    clients: AwsClients,
+) -> None:
+    once, usual = clients.client(attempts=1), clients.client()
+    assert once is clients.client(attempts=1)
+    assert once.meta.config.retries["total_max_attempts"] == 1
+    assert usual.meta.config.retries["total_max_attempts"] == 4
+    clients.renew()
+    assert clients.client(attempts=1) is not once
 
 
 def test_requests_are_counted_by_operation(clients: AwsClients) -> None:
@@ -113,6 +124,21 @@ def test_a_region_in_aws_region_is_enough(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     made = AwsClients("sqs")
     assert made.client().meta.region_name == os.environ["AWS_REGION"]
+    made.close()
+
+
+def test_the_region_is_that_of_the_settings_or_the_one_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    for named, expected in ((None, "eu-north-1"), ("sa-east-1", "sa-east-1")):
+        made = AwsClients("sqs", region=named)
+        assert made.region == made.client().meta.region_name == expected
+        made.close()
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.delenv("AWS_REGION")
+    made = AwsClients("sqs", region="sa-east-1")
+    assert made.region == "sa-east-1"
     made.close()
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import botocore.exceptions as raised
 import pytest
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import ProtocolError
 
-from gapless.aws import Trouble, code_of, status_of, trouble_of
+from gapless.aws import NoClient, Trouble, code_of, status_of, trouble_of
 
 
 def answer(code: str, status: int = 400) -> raised.ClientError:
@@ -27,6 +28,10 @@ def answer(code: str, status: int = 400) -> raised.ClientError:
         raised.IncompleteReadError(actual_bytes=1, expected_bytes=2),
         raised.FlexibleChecksumError(error_msg="differs"),
         ResponseParserError("not the protocol"),
+        ProtocolError("broken off"),
+        ConnectionResetError(),
+        ValueError("Invalid timestamp"),
+        NoClient("the endpoint does not answer", Trouble.AWAY),
         answer("SlowDown", 503),
         answer("Throttling"),
         answer("SomethingNew", 500),
@@ -49,6 +54,10 @@ def test_what_may_be_over_soon_is_away(error: Exception) -> None:
         raised.SSOTokenLoadError(error_msg="none"),
         answer("ExpiredToken"),
         answer("RequestTimeTooSkewed", 403),
+        # A HEAD, which says nothing more.
+        answer("400", 400),
+        answer("403", 403),
+        NoClient("no keys", Trouble.CREDENTIALS),
         answer("InvalidAccessKeyId", 403),
     ],
     ids=repr,
@@ -64,7 +73,13 @@ def test_what_somebody_has_to_allow_is_refused(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [answer("NoSuchKey", 404), raised.ParamValidationError(report="no"), KeyError("x")],
+    [
+        answer("NoSuchKey", 404),
+        raised.ParamValidationError(report="no"),
+        KeyError("x"),
+        TypeError("x"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"),
+    ],
     ids=repr,
 )
 def test_the_rest_is_about_the_request(error: Exception) -> None:

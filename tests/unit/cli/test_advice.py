@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
+import typer
 
-from gapless.cli.advice import advised, pasteable, places_given
+from gapless.cli.advice import advised, advising, pasteable, places_given
+from gapless.cli.output import end_stopped, end_with
 from gapless.local.python_words import in_python
 from tests.unit.cli.a_place import Place
 
@@ -86,3 +89,24 @@ def test_python_is_advised_in_its_own_words() -> None:
     assert in_python(told) == (
         'code="old" or code="new", extend="tiny-1234abcd", new=True; `sweep resume tiny`'
     )
+
+
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, typer.Abort])
+def test_a_command_that_a_person_stops_ends_with_our_words(
+    stopped_by: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise stopped_by
+
+    app = typer.Typer(add_completion=False)
+    app.command()(
+        advising(
+            command,
+            on_error=partial(end_with, "sweep"),
+            on_stop=partial(end_stopped, "sweep"),
+        )
+    )
+    with pytest.raises(SystemExit) as ended:
+        app([])
+    assert ended.value.code == 130
+    assert "sweep: stopped; the same command goes on from here" in capsys.readouterr().err

@@ -6,16 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
+from compute_node.rules import Remainders
+from compute_node.settings import NodeSettings
+from gapless.cli.leaving import end_in_time, within, working
+from gapless.cli.programs import node_settings
 from gapless.declaration.space import Space
 from gapless.declaration.sweep import Sweep
+from gapless.errors import GaplessError, UserMistake
 from gapless.local.programs import MAX_RESTARTS, Program, ProgramFailed
-from gapless.wiring import open_home
+from gapless.wiring import Home, open_home
+from tests.services.servers import Service
+from tests.unit.cli.s3_places import S3Place
 
 PARENT = """
 import signal, sys
@@ -82,6 +91,81 @@ def test_a_program_leaves_when_its_parent_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
     wait_until(lambda: not _runs(child))
+
+
+# How a program ends (gapless/cli/leaving.py)
+
+LEAVING = """
+import logging, sys, threading
+from gapless.cli.leaving import end_in_time
+before = threading.enumerate()
+threading.Thread(target=threading.Event().wait).start()
+logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+logging.info("the last word")
+print("on standard output", end="")
+end_in_time(7, before=before)
+"""
+
+
+def test_a_program_ends_with_its_status_and_all_it_said_though_a_thread_waits_for_ever() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 7
+    assert ended.stdout == "on standard output"
+    assert "the last word" in ended.stderr
+
+
+def test_a_program_without_such_a_thread_ends_as_any_command() -> None:
+    with pytest.raises(typer.Exit) as ending:
+        end_in_time(4, before=threading.enumerate())
+    assert ending.value.exit_code == 4
+
+
+def test_what_stops_a_program_at_its_work_is_no_mistake_in_its_command_line() -> None:
+    def work() -> int:
+        raise UserMistake("no credentials any more")
+
+    with pytest.raises(GaplessError, match="no credentials any more") as stopped:
+        working(work)
+    assert not isinstance(stopped.value, UserMistake)
+    assert working(lambda: 3) == 3
+
+
+def test_a_step_of_the_ending_that_waits_for_a_service_is_left_alone() -> None:
+    let_go = threading.Event()
+    within(0.05, lambda: let_go.wait() and None)
+    let_go.set()
+    done: list[int] = []
+    within(30.0, lambda: done.append(1))
+    assert done == [1]
+
+
+# What a node works with, by the kind of its home
+
+
+def test_a_node_of_a_folder_home_leases_remainders_and_lets_no_sweep_rest(tmp_path: Path) -> None:
+    settings = settings_of(open_home(tmp_path / "home", create=True))
+    assert settings.remainders is Remainders.LEASED
+    assert settings.rest_s == 0.0
+
+
+def test_a_node_of_an_s3_home_knows_that_remainders_are_anybodys_and_each_look_is_billed(
+    on_ministack: Service, tmp_path: Path
+) -> None:
+    place = S3Place(tmp_path, on_ministack)
+    place.make_home()
+    settings = settings_of(open_home(place.url, create=False))
+    assert settings.remainders is Remainders.ANYBODYS
+    assert settings.rest_s == 60.0
+
+
+def settings_of(home: Home) -> NodeSettings:
+    queues = home.queues()
+    try:
+        return node_settings(home, queues, pace=home.pace, node_id="n", sweep_ids=None)
+    finally:
+        queues.close()
 
 
 def make_home(folder: Path) -> None:

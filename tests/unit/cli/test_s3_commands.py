@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -113,11 +114,7 @@ def test_status_says_why_the_queues_cannot_be_read(submitted: S3Place, proxy: Fa
 
 
 def test_runs_of_a_queue_that_was_made_anew_are_gaps_at_once(submitted: S3Place) -> None:
-    for name in submitted.queues():
-        queue = f"{submitted.address.queue_prefix}-{name}"
-        submitted.sqs.delete_queue(
-            QueueUrl=submitted.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-        )
+    drop_queues(submitted)
     assert submitted.json("reconcile", "--resubmit", status=3)["resubmitted"] == 6
 
 
@@ -237,3 +234,87 @@ def test_python_runs_submits_and_opens_sweeps_on_s3(place: S3Place) -> None:
     assert answer.returncode == 0, answer.stderr
     assert "0 of 6 runs" in answer.stdout
     assert answer.stdout.splitlines()[1:] == ["6 of 6 runs", "6"]
+
+
+def test_a_command_of_another_region_uses_the_queues_of_the_home(place: S3Place) -> None:
+    assert place.do("submit", "sweep.toml").returncode == 0
+    names = place.queues()
+    place.environment |= {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    assert place.json("reconcile", "--resubmit", status=3)["jobs_queued"] == 6
+    assert place.queues() == names
+    assert place.do("cancel", "tiny").returncode == 0
+    assert place.queues() == []
+
+
+def test_queues_that_are_not_there_are_told_to_who_may_be_in_another_account(
+    submitted: S3Place,
+) -> None:
+    drop_queues(submitted)
+    told = submitted.do("reconcile")
+    assert told.returncode == 4
+    assert "both queues of tiny-" in told.stderr
+    assert "credentials are of the account" in told.stderr
+    assert "both queues" not in submitted.do("reconcile", "--resubmit", "--json").stdout
+    assert "both queues" not in submitted.do("reconcile").stderr
+
+
+def test_runs_delivered_before_the_work_queue_was_lost_are_not_sent_again(
+    place: S3Place,
+) -> None:
+    place.make_home(settle_s=1.0)
+    assert place.do("submit", "sweep.toml").returncode == 0
+    assert place.do("node", "--workers", "1", "--idle-exit", "0.1").returncode == 0
+    drop_queues(place, "-jobs")
+    told = place.do("reconcile", "--resubmit")
+    assert told.returncode == 3
+    assert "in no job any more: delivered, or lost" in told.stdout
+    assert "6 runs may be among the results that are not stored yet" in told.stdout
+    assert place.do("aggregate", "--until-complete").returncode == 0
+    done = place.json("reconcile", "--resubmit")
+    assert (done["complete"], done["maybe_delivered"], done["jobs_sent"]) == (True, 0, 0)
+
+
+def test_force_says_how_to_pass_a_message_that_nobody_takes_and_that_works(
+    place: S3Place,
+) -> None:
+    place.make_home(settle_s=1.0)
+    assert place.do("submit", "sweep.toml").returncode == 0
+    told = place.do("reconcile", "--resubmit", "--force")
+    assert told.returncode == 3
+    line = told.stdout.splitlines()[-1]
+    commands = re.findall(r"`(sweep [^`]*)`", line)
+    assert [each.split()[1] for each in commands] == ["aggregate", "cancel", "resume", "reconcile"]
+    for each in commands[1:-1]:
+        assert place.shell(each).returncode == 0
+    sent = place.shell(commands[-1])
+    assert sent.returncode == 3
+    assert re.search(r"sent again +6 ", sent.stdout)
+
+
+def test_ctrl_c_while_a_home_is_waited_for_ends_with_status_130(
+    place: S3Place, proxy: FaultProxy
+) -> None:
+    place.make_home()
+    proxy.add(Rule(SLOW_DOWN))
+    place.environment["AWS_ENDPOINT_URL"] = proxy.url
+    for command in (("submit", "sweep.toml"), ("run", "sweep.toml"), ("reconcile",)):
+        waiting = place.start(*command)
+        try:
+            assert waiting.stderr is not None
+            assert "trying again" in waiting.stderr.readline()
+            waiting.send_signal(signal.SIGINT)
+            _, said = waiting.communicate(timeout=100)
+        finally:
+            waiting.kill()
+            waiting.wait()
+        assert waiting.returncode == 130
+        assert "sweep: stopped; the same command goes on from here" in said
+        assert "Abort" not in said
+
+
+def drop_queues(place: S3Place, ending: str = "") -> None:
+    for name in place.queues():
+        if name.endswith(ending):
+            queue = f"{place.address.queue_prefix}-{name}"
+            url = place.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+            place.sqs.delete_queue(QueueUrl=url)

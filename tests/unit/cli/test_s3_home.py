@@ -37,7 +37,7 @@ def test_a_home_is_made_once_and_agrees_on_the_names_of_its_queues(bucket: str) 
 
 
 def test_two_homes_of_a_bucket_share_nothing(bucket: str) -> None:
-    one, other = (open_home(f"s3://{bucket}{part}", create=True) for part in ("", "/h"))
+    one, other = (open_home(f"s3://{bucket}{part}", create=True) for part in ("/one", "/h"))
     for home, text in ((one, "for one"), (other, "for the other")):
         with closing(home.queues()) as queues:
             queues.send("x-jobs", [Entry(text)])
@@ -45,6 +45,32 @@ def test_two_homes_of_a_bucket_share_nothing(bucket: str) -> None:
         with closing(home.queues()) as queues:
             received = queues.receive(["x-jobs"], most=10, wait_s=0.0, lease_s=60.0)
         assert [message.body for message in received] == [text]
+
+
+@pytest.mark.parametrize(("outer", "inner"), [("", "/h"), ("/a", "/a/sweeps/x/h"), ("/a", "/a/b")])
+def test_no_home_is_made_within_another_one(
+    outer: str, inner: str, bucket: str, on_moto: Service
+) -> None:
+    open_home(f"s3://{bucket}{outer}", create=True)
+    said = f"s3://{bucket}{inner}: it would lie within the home s3://{bucket}{outer}, "
+    with pytest.raises(HomeError, match=said):
+        open_home(f"s3://{bucket}{inner}", create=True)
+    found = client(on_moto, "s3").list_objects_v2(Bucket=bucket)["Contents"]
+    assert [each["Key"] for each in found] == [f"{outer}/home.json".lstrip("/")]
+
+
+def test_a_home_beside_another_one_or_within_one_that_came_later_is_opened(bucket: str) -> None:
+    for part in ("/a/b", "/a", "/ab", ""):
+        assert open_home(f"s3://{bucket}{part}", create=True).is_new
+    assert not open_home(f"s3://{bucket}/a/b", create=True).is_new
+
+
+def test_a_home_json_of_another_program_is_told_with_where_it_lies(
+    bucket: str, on_moto: Service
+) -> None:
+    client(on_moto, "s3").put_object(Bucket=bucket, Key=f"h/{layout.HOME}", Body=b"{}")
+    with pytest.raises(HomeError, match=rf"s3://{bucket}/h: its home\.json is no record of a home"):
+        open_home(f"s3://{bucket}/h", create=True)
 
 
 def test_queues_are_made_as_the_home_says(bucket: str, on_moto: Service) -> None:
@@ -194,3 +220,30 @@ def test_requests_are_counted_by_service_and_operation(bucket: str, tmp_path: Pa
     assert "requests to S3: " in told
     assert "PutObject 1" in told
     assert open_home(tmp_path / "h", create=True).told_requests() == ""
+
+
+def test_the_queues_are_in_the_region_in_which_the_home_was_made(
+    bucket: str, on_moto: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = open_home(f"s3://{bucket}/h", create=True)
+    assert made.record.queue_region == client(on_moto, "sqs").meta.region_name
+    with closing(made.queues()) as queues:
+        queues.send("x-jobs", [Entry("for everybody")])
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    with closing(open_home(f"s3://{bucket}/h", create=False).queues()) as queues:
+        received = queues.receive(["x-jobs"], most=10, wait_s=0.0, lease_s=60.0)
+    assert [message.body for message in received] == ["for everybody"]
+
+
+def test_the_queues_of_a_home_that_names_no_region_are_where_the_settings_say(
+    bucket: str, on_moto: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = HomeRecord(queue_prefix="mine").encode()
+    client(on_moto, "s3").put_object(Bucket=bucket, Key=layout.HOME, Body=body)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    home = open_home(f"s3://{bucket}", create=True)
+    with closing(home.queues()) as queues:
+        queues.create("x-jobs")
+    assert home.sqs.client().meta.region_name == "us-west-2"

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gapless.errors import UserMistake
 from gapless.storage.errors import HomeError
+from gapless.storage.home import HomeRecord
 from gapless.wiring import open_home, program_id, read_home
+from receipts.errors import ForeignLedger
 
 
 def test_a_home_is_made_once_and_opened_again(tmp_path: Path) -> None:
@@ -61,6 +64,59 @@ def test_the_home_of_the_environment_is_used_when_none_is_named(
 ) -> None:
     monkeypatch.setenv("GAPLESS_HOME", str(tmp_path / "named"))
     assert open_home(None, create=True).folder == tmp_path / "named"
+
+
+def test_no_home_is_made_within_another_one(tmp_path: Path) -> None:
+    outer = tmp_path / "outer"
+    open_home(outer, create=True)
+    link = tmp_path / "link"
+    link.symlink_to(outer)
+    for inner in (outer / "sweeps" / "x" / "inner", link / "inner"):
+        with pytest.raises(HomeError, match=f"{inner}: it would lie within the home {tmp_path}/"):
+            open_home(inner, create=True)
+        assert not inner.exists()
+
+
+def test_a_home_within_another_one_that_is_there_goes_on(tmp_path: Path) -> None:
+    open_home(tmp_path / "outer" / "inner", create=True)
+    open_home(tmp_path / "outer", create=True)
+    assert not open_home(tmp_path / "outer" / "inner", create=True).is_new
+    assert not open_home(tmp_path / "outer" / "inner", create=False).is_new
+
+
+def test_a_home_json_of_another_program_does_not_keep_homes_from_being_made_below(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "home.json").write_text('{"rooms": 4}')
+    assert open_home(tmp_path / "home", create=True).is_new
+    with pytest.raises(HomeError, match=f"home {tmp_path}: its home.json is no record of a home"):
+        open_home(tmp_path, create=True)
+
+
+def test_a_home_without_an_id_keeps_its_own_ledger_when_it_is_moved(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "home.json").write_bytes(HomeRecord().encode())
+    open_home(tmp_path / "old", create=False).ledger().close()
+    (tmp_path / "old").rename(tmp_path / "moved")
+    open_home(tmp_path / "moved", create=False).ledger().close()
+    # One that is named by its address may be anybody's.
+    url = f"sqlite:///{tmp_path}/l.db"
+    open_home(tmp_path / "moved", ledger=url, create=False).ledger().close()
+    with pytest.raises(ForeignLedger, match=f"of the home {tmp_path}/moved"):
+        open_home(tmp_path / "other", ledger=url, create=True).ledger()
+
+
+def test_what_is_looked_at_before_a_home_is_made_is_looked_at_once_and_leaves_none(
+    tmp_path: Path,
+) -> None:
+    def refuse() -> None:
+        raise UserMistake("not so")
+
+    with pytest.raises(UserMistake, match="not so"):
+        open_home(tmp_path / "home", create=True, before_making=refuse)
+    assert list(tmp_path.iterdir()) == []
+    open_home(tmp_path / "home", create=True)
+    assert not open_home(tmp_path / "home", create=True, before_making=refuse).is_new
 
 
 def test_nodes_never_unpack_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,16 @@ S = "s-00000000"
 class Node:
     """A node with one prepared sweep and ready workers; gathers what it commands."""
 
-    def __init__(self, *, workers: int = 1, total: int = 10_000, **facts: Any) -> None:
-        self.state = NodeState(NodeRules(node="n", id_prefix="n-1", workers=workers, only=(S,)))
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        total: int = 10_000,
+        rules: dict[str, Any] | None = None,
+        **facts: Any,
+    ) -> None:
+        given = {"node": "n", "id_prefix": "n-1", "workers": workers, "only": (S,)}
+        self.state = NodeState(NodeRules(**{**given, **(rules or {})}))
         self.now = 0.0
         self.commands: list[Any] = []
         self.tokens = 0

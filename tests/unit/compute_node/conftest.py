@@ -177,9 +177,13 @@ def wait_until(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
 
 
 class NodeProgram:
-    """A node as a process of its own, to be signalled and killed."""
+    """A node as a process of its own, to be signalled and killed.
+
+    While the file `hole` is there, neither queues nor home answer it.
+    """
 
     def __init__(self, place: Place, **changes: Any) -> None:
+        self.hole = place.folder / "hole"
         program = f"""
             import sys
             from pathlib import Path
@@ -187,10 +191,12 @@ class NodeProgram:
             from compute_node.agent import NodeSettings, run_node
             from gapless.storage.folder import FolderBlobs
             from queueing.sqlite import SqliteQueues
-            queues = SqliteQueues(Path({str(place.folder / "queue.db")!r}))
+            from tests.unit.compute_node.holes import Hole
+            hole = Path({str(self.hole)!r})
+            queues = Hole(SqliteQueues(Path({str(place.folder / "queue.db")!r})), hole)
             settings = dict(
                 node_id="node-2",
-                blobs=FolderBlobs({str(place.folder / "home")!r}),
+                blobs=Hole(FolderBlobs({str(place.folder / "home")!r}), hole),
                 queues=queues,
                 work_folder=Path({str(place.folder / "work")!r}),
                 sweep_ids=[{place.sweep!r}],

@@ -155,7 +155,7 @@ def test_a_dead_worker_leaves_no_folder_behind(
     text = """
         #!/bin/sh
         echo x > "$GAPLESS_RUN_DIR/file"
-        [ "$GAPLESS_ATTEMPT" = 1 ] && kill -9 $PPID
+        [ "$GAPLESS_ATTEMPT" = 1 ] && kill -9 $PPID && sleep 1000
         echo > "$2"
         sleep 1000
     """

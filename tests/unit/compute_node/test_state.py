@@ -12,6 +12,7 @@ from compute_node.commands import (
     Exit,
     ForgetBlocks,
     KillWorker,
+    LetGo,
     PrepareSweep,
     PutQuarantine,
     ReceiveJobs,
@@ -374,6 +375,35 @@ def test_a_second_signal_gives_back_at_once_what_is_not_acknowledged() -> None:
     assert node.all(Exit)
 
 
+def test_a_drained_node_ends_after_its_grace_and_farewell_whoever_does_not_answer() -> None:
+    node = Node(rules={"grace_s": 5.0, "farewell_s": 30.0})
+    node.receive(span(0, 5))
+    node.finish()
+    node.tell(Ticked(), after=2.0)
+    assert node.all(SendDelivery)
+    node.tell(DrainAsked())
+    # Neither the delivery nor the receive is ever answered.
+    node.tell(Ticked(), after=34.9)
+    assert not node.all(Exit)
+    node.tell(Ticked(), after=0.2)
+    (ended,) = node.all(Exit)
+    assert ended.status == 1
+    assert "away to the end" in ended.message
+
+
+def test_two_nodes_that_met_one_outage_do_not_come_back_in_step() -> None:
+    came_back = set()
+    for number in range(2):
+        node = Node(rules={"id_prefix": f"n-{number}"})
+        for _ in range(8):
+            node.tell(ReceiveEnded(problem="away"))
+            node.commands.clear()
+            while not node.all(ReceiveJobs):
+                node.tell(Ticked(), after=0.05)
+        came_back.add(round(node.now, 2))
+    assert len(came_back) == 2
+
+
 def test_a_cancelled_sweep_takes_its_jobs_with_it_and_a_paused_one_does_not() -> None:
     node = Node()
     (lease,) = node.receive(span(0, 5))
@@ -382,7 +412,8 @@ def test_a_cancelled_sweep_takes_its_jobs_with_it_and_a_paused_one_does_not() ->
     assert not node.all(DeleteJob)
     assert WithdrawChunks(chunk.worker) in node.commands
     node.tell(ControlsRead((SweepFacts(sweep=S, state=SweepState.CANCELLED),)))
-    assert [command.lease for command in node.all(DeleteJob)] == [lease]
+    assert node.all(LetGo) == [LetGo(lease)]
+    assert not node.all(DeleteJob)
     assert node.all(KillWorker)
 
 

@@ -10,17 +10,23 @@ from compute_node.attempts import Attempt
 from compute_node.commands import (
     AssignChunk,
     DeleteJob,
+    ForgetBlocks,
+    LetGo,
     PrepareSweep,
     ReadCoverage,
     ReceiveJobs,
     RecordLost,
+    ReleaseJob,
     ReplaceJob,
     RetireWorker,
+    SendDelivery,
 )
 from compute_node.events import (
     ChunkEnded,
     ControlsRead,
+    DeliveryRefused,
     DrainAsked,
+    JobReplaced,
     ReceiveEnded,
     StopAsked,
     SweepFacts,
@@ -30,7 +36,7 @@ from compute_node.events import (
     WorkerDied,
 )
 from gapless.declaration.messages import Job, decode_job, encode_job
-from queueing.port import Lease, Message
+from queueing.port import AnswerStatus, Lease, Message
 from tests.unit.compute_node.a_node import Node, S, span
 
 
@@ -62,11 +68,45 @@ def test_a_job_is_done_with_the_code_and_the_limits_that_were_read_after_it_came
     assert chunk.chunk.attempts == 7
 
 
-def test_a_job_of_a_sweep_that_is_found_cancelled_is_deleted_undone() -> None:
+def test_a_job_of_a_sweep_that_is_found_cancelled_is_let_go_undone() -> None:
     node = Node()
     node.tell(ReceiveEnded((job(),), sweeps=(facts(version=1, state=SweepState.CANCELLED),)))
-    assert node.all(DeleteJob)
+    assert node.all(LetGo) == [LetGo(job().lease)]
+    assert not node.all(DeleteJob)
     assert not node.all(AssignChunk)
+
+
+def test_what_is_on_its_way_for_a_sweep_does_not_make_its_queues_anew_once_it_is_cancelled() -> (
+    None
+):
+    node = Node()
+    node.receive(span(0, 5))
+    node.finish()
+    node.tell(Ticked(), after=2.0)
+    (sent,) = node.all(SendDelivery)
+    node.tell(ControlsRead((facts(version=1, state=SweepState.CANCELLED),)))
+    node.commands.clear()
+    node.tell(DeliveryRefused(sent.delivery.delivery, "no such queue", away=True))
+    for _ in range(5):
+        node.tell(Ticked(), after=60.0)
+    assert node.all(ForgetBlocks) == [ForgetBlocks(sent.blocks)]
+    assert not node.all(SendDelivery)
+
+
+def test_a_replace_that_was_done_after_the_sweep_was_cancelled_is_let_go() -> None:
+    node = Node(rules={"decrement_after_s": 1.0, "decrement_every_s": 1.0})
+    node.receive(span(0, 50))
+    (chunk,) = node.all(AssignChunk)
+    node.make(chunk, runs=span(0, 1))
+    node.tell(Ticked(), after=2.0)
+    node.acknowledge()
+    (change,) = node.all(ReplaceJob)
+    node.tell(ControlsRead((facts(version=1, state=SweepState.CANCELLED),)))
+    held = Lease(f"{S}-jobs", "held")
+    node.tell(JobReplaced(change.job, AnswerStatus.OK, (held,)))
+    assert node.all(LetGo) == [LetGo(held)]
+    assert not node.all(ReleaseJob)
+    assert not node.all(DeleteJob)
 
 
 def test_a_job_of_a_sweep_that_is_found_paused_is_given_back_undone() -> None:
@@ -148,7 +188,7 @@ def test_a_waiting_job_of_a_sweep_that_does_not_run_is_never_begun(state: SweepS
     node.tell(unread(job()))
     node.tell(ControlsRead((facts(version=1, state=state),), node.now))
     assert not node.all(AssignChunk)
-    assert node.all(ReplaceJob if state is SweepState.PAUSED else DeleteJob)
+    assert node.all(ReplaceJob if state is SweepState.PAUSED else LetGo)
 
 
 def test_a_node_that_stops_gives_a_waiting_job_back_as_it_came() -> None:

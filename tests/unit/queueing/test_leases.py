@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from gapless.errors import GaplessError, UserMistake
 from queueing.errors import QueueError, QueueUnavailable
 from queueing.leases import LeaseKeeper, Renewals
 from queueing.memory import MemoryQueues
@@ -23,13 +24,14 @@ class WatchedQueues(MemoryQueues):
         super().__init__(clock, clock.advance)
         self.requests: list[list[Extension]] = []
         self.away = False
+        self.trouble: GaplessError = QueueUnavailable("the service is away")
         self.asked = threading.Event()
 
     def extend(self, extensions: Sequence[Extension]) -> list[Answer]:
         self.requests.append(list(extensions))
         self.asked.set()
         if self.away:
-            raise QueueUnavailable("the service is away")
+            raise self.trouble
         return super().extend(extensions)
 
 
@@ -128,8 +130,13 @@ def test_a_program_that_hung_for_a_short_while_keeps_its_leases() -> None:
     assert program.lost == []
 
 
-def test_renewals_go_on_when_the_queues_are_back_in_time() -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [QueueUnavailable("away"), QueueError("what nobody expects"), UserMistake("no credentials")],
+)
+def test_renewals_go_on_when_the_queues_are_back_in_time(trouble: GaplessError) -> None:
     program = Program()
+    program.queues.trouble = trouble
     program.take()
     program.queues.away = True
     program.pass_time(0.9 * LEASE_S)
@@ -204,6 +211,61 @@ def test_the_thread_renews_without_being_asked() -> None:
     keeper.close()
     assert queues.requests[0] == [Extension(message.lease, 0.3)]
     assert lost == []
+
+
+def test_the_thread_goes_on_after_a_turn_that_failed() -> None:
+    clock = VirtualClock()
+    queues = WatchedQueues(clock)
+    queues.trouble = UserMistake("no credentials for now")
+    queues.away = True
+    queues.send("jobs", [Entry("x")])
+    message = queues.receive(["jobs"], most=1, wait_s=0.0, lease_s=0.3)[0]
+    keeper = LeaseKeeper(queues, lease_s=0.3, on_lost=lambda lease: None, stall_s=3600.0)
+    keeper.hold(message.lease)
+    assert queues.asked.wait(60.0)
+    queues.away = False
+    queues.asked.clear()
+    assert queues.asked.wait(60.0)
+    keeper.beat()
+    keeper.close()
+
+
+def test_an_extension_without_an_answer_stays_due() -> None:
+    class Forgetful(WatchedQueues):
+        def extend(self, extensions: Sequence[Extension]) -> list[Answer]:
+            return super().extend(extensions)[:-1]
+
+    clock = VirtualClock()
+    queues = Forgetful(clock)
+    queues.send("jobs", [Entry("x")])
+    message = queues.receive(["jobs"], most=1, wait_s=0.0, lease_s=LEASE_S)[0]
+    renewals = Renewals(
+        queues, lease_s=LEASE_S, on_lost=lambda lease: None, monotonic=clock, stall_s=1e9
+    )
+    renewals.hold(message.lease)
+    clock.advance(LEASE_S / 3)
+    renewals.turn()
+    renewals.turn()
+    assert [len(request) for request in queues.requests] == [1, 1]
+    assert renewals.held == (message.lease,)
+
+
+def test_closing_waits_no_longer_for_a_renewal_than_it_is_told() -> None:
+    let_go = threading.Event()
+
+    class Silent(WatchedQueues):
+        def extend(self, extensions: Sequence[Extension]) -> list[Answer]:
+            self.asked.set()
+            let_go.wait()
+            return super().extend(extensions)
+
+    clock = VirtualClock()
+    queues = Silent(clock)
+    keeper = LeaseKeeper(queues, lease_s=0.3, on_lost=lambda lease: None, stall_s=3600.0)
+    keeper.hold(Lease("jobs", "1.x"))
+    assert queues.asked.wait(60.0)
+    keeper.close(wait_s=0.05)
+    let_go.set()
 
 
 def test_a_beat_after_a_stall_wakes_the_thread_at_once() -> None:

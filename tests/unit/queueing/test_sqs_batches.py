@@ -15,7 +15,7 @@ from queueing.errors import QueueError, QueueRefused, QueueUnavailable
 from queueing.port import MAX_BATCH, MAX_MESSAGE_BYTES, Answer, AnswerStatus, Entry, Lease
 from queueing.sqs import SqsQueues
 from queueing.sqs_batches import Item, pack
-from tests.unit.queueing.sqs_loopback import Reply, Request, Sqs, failed, refusal, sent
+from tests.unit.queueing.sqs_loopback import DROP, Reply, Request, Sqs, failed, refusal, sent
 
 JOBS = "walk-jobs"
 
@@ -226,6 +226,51 @@ def test_deletes_of_several_queues_go_to_their_queues(sqs: Sqs, queues: SqsQueue
         for entry in request.body["Entries"]:
             assert Lease(queue, entry["ReceiptHandle"]) in leases
     assert len(sqs.entries("DeleteMessageBatch")) == 33
+
+
+def queue_of(request: Request) -> str:
+    return str(request.body["QueueUrl"]).rpartition("home-")[2]
+
+
+BARRED = refusal("com.amazonaws.sqs#QueueDeletedRecently")
+MISSING = refusal("com.amazonaws.sqs#QueueDoesNotExist")
+
+
+@pytest.mark.parametrize("problem", [refusal("AccessDenied", status=403), MISSING])
+def test_a_queue_that_cannot_be_used_keeps_no_batch_of_another(
+    sqs: Sqs, queues: SqsQueues, problem: Reply
+) -> None:
+    sqs.always("CreateQueue", BARRED)
+    sqs.always(
+        "DeleteMessageBatch",
+        lambda request: problem if queue_of(request) == "a" else sqs.success(request),
+    )
+    # A delete goes from the last lease to the first: that batch is of the queue that is no use.
+    leases = [Lease("b" if number % 2 == 0 else "a", f"t{number}") for number in range(60)]
+    answers = queues.delete(leases)
+    assert [lease.queue for lease, answer in zip(leases, answers, strict=True) if answer.ok] == [
+        "b"
+    ] * 30
+    assert {answer.status for answer in answers} == {AnswerStatus.OK, AnswerStatus.FAILED}
+    assert Counter(map(queue_of, sqs.of("DeleteMessageBatch"))) == {"a": 1, "b": 3}
+
+
+def test_queues_that_all_cannot_be_used_are_told_by_the_first_of_them(
+    sqs: Sqs, queues: SqsQueues
+) -> None:
+    sqs.always("DeleteMessageBatch", MISSING)
+    sqs.always("CreateQueue", BARRED)
+    with pytest.raises(QueueUnavailable, match="queue c was deleted less than 60 s ago"):
+        queues.delete([Lease("a", "t"), Lease("b", "t"), Lease("c", "t")])
+
+
+def test_a_service_that_is_away_stops_the_batches_of_every_queue(
+    sqs: Sqs, queues: SqsQueues
+) -> None:
+    sqs.always("DeleteMessageBatch", DROP)
+    with pytest.raises(QueueUnavailable, match="cannot be reached"):
+        queues.delete([Lease(f"q{number}", "t") for number in range(40)])
+    assert {queue_of(request) for request in sqs.of("DeleteMessageBatch")} == {"q39"}
 
 
 @settings(

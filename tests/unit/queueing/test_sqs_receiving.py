@@ -196,7 +196,7 @@ def test_a_service_that_is_away_is_not_asked_for_every_queue(
     sqs: Sqs, queues: SqsQueues, clock: VirtualClock
 ) -> None:
     def slow(_request: Request) -> Reply:
-        clock.advance(4.0)
+        clock.advance(6.0)
         return DROP
 
     sqs.always("ReceiveMessage", slow)
@@ -204,6 +204,28 @@ def test_a_service_that_is_away_is_not_asked_for_every_queue(
         receive(queues, *(f"q{number}" for number in range(50)), wait_s=0.0)
     asked = {request.body["QueueUrl"] for request in sqs.of("ReceiveMessage")}
     assert len(asked) == 1
+
+
+def test_a_receive_whose_answer_is_lost_is_not_sent_again(sqs: Sqs, queues: SqsQueues) -> None:
+    # Each may have hidden ten messages for a whole lease.
+    sqs.always("ReceiveMessage", DROP)
+    with pytest.raises(QueueUnavailable, match="queue a"):
+        receive(queues, "a")
+    assert sqs.count()["ReceiveMessage"] == 1
+
+
+def test_of_many_queues_two_are_asked_when_nothing_answers(sqs: Sqs, queues: SqsQueues) -> None:
+    sqs.always("ReceiveMessage", DROP)
+    with pytest.raises(QueueUnavailable, match="queue q0"):
+        receive(queues, *(f"q{number}" for number in range(50)))
+    assert sqs.count()["ReceiveMessage"] == 2
+
+
+def test_one_connection_that_ended_keeps_no_other_queue_waiting(
+    sqs: Sqs, queues: SqsQueues
+) -> None:
+    sqs.next("ReceiveMessage", DROP, messages("of b"))
+    assert [m.body for m in receive(queues, "a", "b")] == ["of b"]
 
 
 # The ceiling

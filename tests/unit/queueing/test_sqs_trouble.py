@@ -7,13 +7,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from gapless.aws import Trouble
 from gapless.errors import UserMistake
 from queueing.errors import QueueError, QueueRefused, QueueUnavailable
-from queueing.port import Entry
+from queueing.port import Entry, Lease
 from queueing.sqs import SqsQueues
+from tests.unit.aws.lost_credentials import LOSSES, ProfileFile
 from tests.unit.queueing.sqs_loopback import DROP, Reply, Request, Sqs, refusal
 
 JOBS = "walk-jobs"
@@ -48,7 +51,7 @@ def test_a_service_that_stays_away_or_busy_is_unavailable_until_it_is_back(
 ) -> None:
     queues.create(JOBS)
     sqs.always("SendMessageBatch", trouble)
-    with pytest.raises(QueueUnavailable, match="cannot be reached or is busy") as raised:
+    with pytest.raises(QueueUnavailable, match=r"cannot be reached|is busy") as raised:
         send(queues)
     assert not isinstance(raised.value, QueueRefused)
     # Retried below, so that a blip is over before anybody hears of it; then it is the caller's.
@@ -140,6 +143,39 @@ def test_no_credentials_at_all_are_told(
     assert send(queues)
 
 
+@pytest.mark.parametrize("way", LOSSES)
+def test_credentials_that_are_lost_while_a_program_runs_keep_its_work(
+    sqs: Sqs, queues: SqsQueues, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+) -> None:
+    profile = ProfileFile(tmp_path, monkeypatch)
+    assert send(queues)
+    loss = LOSSES[way]
+    loss.happen(profile)
+    sqs.next("ReceiveMessage", refusal("ExpiredToken", "it expired", status=403))
+    kind = QueueUnavailable if loss.trouble is Trouble.AWAY else QueueRefused
+    verbs: list[Callable[[], object]] = [
+        lambda: queues.receive([JOBS], most=1, wait_s=0.0, lease_s=60.0),
+        lambda: send(queues),
+        lambda: queues.delete([Lease(JOBS, "t")]),
+        lambda: queues.drop(JOBS),
+    ]
+    for verb in verbs:
+        with pytest.raises(QueueUnavailable, match=loss.words) as caught:
+            verb()
+        assert type(caught.value) is kind or loss.trouble is Trouble.AWAY
+        assert not (loss.trouble is Trouble.AWAY and isinstance(caught.value, QueueRefused))
+    assert sqs.count() == {"GetQueueUrl": 1, "SendMessageBatch": 1, "ReceiveMessage": 1}
+    monkeypatch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", raising=False)
+    profile.give()
+    assert send(queues)
+
+
+def test_what_no_service_would_take_is_a_plain_error(sqs: Sqs, queues: SqsQueues) -> None:
+    with pytest.raises(QueueError, match="was not sent: ParamValidationError") as caught:
+        queues.delete([Lease(JOBS, 7)])  # type: ignore[arg-type]
+    assert not isinstance(caught.value, QueueUnavailable)
+
+
 def test_no_region_is_a_mistake_in_words(
     sqs: Sqs, queues: SqsQueues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +242,33 @@ def test_queues_are_not_used_across_a_fork(sqs: Sqs) -> None:
     bodies = [entry["MessageBody"] for entry in sqs.entries("SendMessageBatch")]
     assert bodies.count("of the parent") == 1
     assert "of the child" not in bodies
+
+
+def test_closing_does_not_wait_for_a_network_that_swallows_everything(
+    sqs: Sqs, queues: SqsQueues
+) -> None:
+    begun, go_on = threading.Barrier(9), threading.Event()
+
+    def swallow(request: Request) -> Reply:
+        begun.wait(60.0)
+        go_on.wait(60.0)
+        return sqs.success(request)
+
+    sqs.next("SendMessageBatch", sqs.success, *[swallow] * 8)
+    sending = threading.Thread(
+        target=lambda: queues.send(JOBS, [Entry("a")] * 90), name="sends", daemon=True
+    )
+    sending.start()
+    begun.wait(60.0)
+    closing = threading.Thread(target=queues.close, name="closes", daemon=True)
+    closing.start()
+    # Far less than the 30 s after which the requests would be given up.
+    closing.join(15.0)
+    is_closed = not closing.is_alive()
+    go_on.set()
+    sending.join(60.0)
+    assert is_closed
+    assert not sending.is_alive()
 
 
 def test_a_closed_object_answers_nothing(open_queues: Callable[[], SqsQueues]) -> None:

@@ -111,3 +111,72 @@ def test_force_takes_one_look_for_proof_and_else_only_what_is_known_to_be_sent()
     assert judge_by_force({0: ALL}, seen=busy, sends=sends, settle_s=120.0) == left
     soon = replace(now, began_at_s=1118.0)
     assert judge_by_force({0: ALL}, seen=soon, sends=sends, settle_s=120.0) == left
+
+
+ELSEWHERE = Sends(MayBeQueued(sent={}, unknown={}), last_at_s=9.0)
+"""All jobs went to a work queue that is gone."""
+HOUR_S = 3600.0
+
+
+def beside_results(at_s: float, count: int = 5) -> Seen:
+    return seen(at_s, results=replace(EMPTY, leased=count))
+
+
+def test_runs_whose_queue_is_gone_may_lie_among_results_that_are_counted() -> None:
+    verdict = judged(beside_results(1000.0), sends=ELSEWHERE)
+    assert verdict.gaps == {0: RunSet()}
+    assert verdict.maybe_delivered == {0: ALL}
+    assert verdict.looks == (look(1000.0),)
+    assert verdict.look_again_in_s == 120.0
+    # What is stored meanwhile is no gap; the rest is one as soon as no result is counted.
+    left = RunSet.of(3)
+    stored = judged(seen(1120.0), verdict.looks, lacking=left, sends=ELSEWHERE)
+    assert stored == Verdict(gaps={0: left})
+
+
+def test_a_result_that_nobody_can_use_hides_gaps_for_an_hour_at_most() -> None:
+    looks: tuple[Look, ...] = ()
+    now_s, verdict = 1000.0, judged(beside_results(1000.0), sends=ELSEWHERE)
+    while verdict.look_again_in_s is not None:
+        assert verdict.gaps == {0: RunSet()}
+        looks = verdict.looks
+        now_s += verdict.look_again_in_s
+        verdict = judged(beside_results(now_s), looks, sends=ELSEWHERE)
+    assert now_s == 1000.0 + HOUR_S
+    assert verdict.gaps == {0: ALL}
+    assert not verdict.maybe_delivered[0]
+    # Not sent again, they stay gaps at the next look.
+    assert judged(beside_results(now_s + 1), verdict.looks, sends=ELSEWHERE).gaps == {0: ALL}
+
+
+def test_each_run_is_waited_for_from_the_first_look_it_was_lost_at() -> None:
+    first = look(1000.0, RunSet.span(0, 4))
+    verdict = judged(beside_results(1000.0 + HOUR_S - 30), [first], sends=ELSEWHERE)
+    assert verdict.gaps == {0: RunSet()}
+    assert verdict.look_again_in_s == 30.0
+    verdict = judged(beside_results(1000.0 + HOUR_S), verdict.looks, sends=ELSEWHERE)
+    assert verdict.gaps == {0: RunSet.span(0, 4)}
+    assert verdict.maybe_delivered == {0: RunSet.span(4, 10)}
+
+
+def test_force_does_not_wait_for_results_that_are_counted() -> None:
+    now = beside_results(1000.0)
+    assert judge_by_force({0: ALL}, seen=now, sends=ELSEWHERE, settle_s=120.0) == {0: ALL}
+
+
+@pytest.mark.parametrize(
+    ("created_at_s", "sends", "is_told"),
+    [
+        ((200.0, 200.0), Sends(MayBeQueued(sent={}, unknown={}), last_at_s=100.0), True),
+        ((200.0, 50.0), Sends(MayBeQueued(sent={}, unknown={}), last_at_s=100.0), False),
+        ((50.0, 200.0), Sends(MayBeQueued(sent={}, unknown={}), last_at_s=100.0), False),
+        # The service's clock is ahead of ours.
+        ((200.0, 200.0), SENT, False),
+        ((200.0, 200.0), Sends(MayBeQueued(sent={}, unknown={0: ALL}), last_at_s=None), False),
+    ],
+)
+def test_queues_made_anew_since_the_last_send_are_told(
+    created_at_s: tuple[float, float], sends: Sends, is_told: bool
+) -> None:
+    jobs, results = (replace(EMPTY, created_at_s=each) for each in created_at_s)
+    assert sends.queues_made_anew(seen(1000.0, jobs=jobs, results=results)) is is_told

@@ -16,6 +16,8 @@ from alembic.migration import MigrationContext
 
 from gapless.declaration.runset import RunSet
 from gapless.errors import UserMistake
+from gapless.storage.memory import MemoryBlobs
+from gapless.storage.sweeps import SweepStore
 from queueing import sqlite_library
 from receipts import migrate, sqlite_file, tables
 from receipts.errors import (
@@ -27,6 +29,8 @@ from receipts.errors import (
 )
 from receipts.ledger import Ledger, NewReceipt, SweepRow, Why, open_ledger
 from receipts.locks import held_file
+from receipts.new_home import check_for_new_home
+from receipts.rebuild import open_and_rebuild
 
 ROW = SweepRow(id="walk-01234567", digest="0" * 64, name="walk", submitted_at_s=7.5)
 
@@ -93,6 +97,70 @@ def test_the_migrations_give_the_tables_of_the_program(tmp_path: Path) -> None:
         (unique,) = inspector.get_unique_constraints("receipts")
         assert unique["column_names"] == ["sweep", "block", "generation"]
     opened.close()
+
+
+@pytest.mark.parametrize("named", ["folder", "address"])
+def test_a_ledger_is_held_to_the_home_that_opened_it_first(tmp_path: Path, named: str) -> None:
+    location = tmp_path if named == "folder" else f"sqlite:///{tmp_path}/ledger.db"
+    unmarked = open_ledger(location)
+    unmarked.record_sweep(ROW)
+    unmarked.close()
+    open_ledger(location, home="c0ffee (s3://bucket/one)").close()
+    for same in ("c0ffee (s3://bucket/one)", "c0ffee (/where/it/was/moved)", None):
+        opened = open_ledger(location, home=same)
+        assert opened.sweep(ROW.id) == ROW
+        opened.close()
+    with pytest.raises(ForeignLedger, match=r"c0ffee \(s3://bucket/one\), not of beef.*own.*away"):
+        open_ledger(location, home="beef (s3://bucket/other)")
+    remove_ledger(tmp_path)
+    open_ledger(location, home="beef (s3://bucket/other)").close()
+
+
+def test_a_ledger_that_could_not_be_marked_is_nobodys(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    path = tmp_path / "ledger.db"
+    # A table that holds nothing: its row went with a power failure, or was deleted by hand.
+    run_sql(path, "CREATE TABLE ledger_home (home TEXT NOT NULL PRIMARY KEY)")
+    open_ledger(tmp_path, home="c0ffee (/home)").close()
+    assert run_sql(path, "SELECT home FROM ledger_home") == [("c0ffee (/home)",)]
+
+
+def test_a_ledger_made_anew_after_damage_is_the_same_homes(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"no database" * 100)
+    ledger, report = open_and_rebuild(
+        tmp_path,
+        store=SweepStore(MemoryBlobs()),
+        clock=lambda: 1.0,
+        new_id=lambda: "x",
+        home="c0ffee (/home)",
+    )
+    ledger.close()
+    assert report.set_aside is not None
+    assert sqlite_file.home_of_file(tmp_path / "ledger.db") == "c0ffee (/home)"
+
+
+def test_a_home_to_be_made_needs_a_ledger_that_is_nobodys(tmp_path: Path) -> None:
+    location = f"sqlite:///{tmp_path}/l.db"
+    check_for_new_home(location, place="/homes/one")
+    open_ledger(location, home="c0ffee (/homes/one)").close()
+    # Another program made this very home a moment ago.
+    check_for_new_home(location, place="/homes/one")
+    with pytest.raises(ForeignLedger, match=r"c0ffee \(/homes/one\).*No home was made at"):
+        check_for_new_home(location, place="/homes/two")
+
+
+def test_no_folder_is_made_for_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    absolute = f"its folder {tmp_path}/data is missing; make it, or name another file in --ledger$"
+    with pytest.raises(LedgerUnavailable, match=absolute):
+        open_ledger(f"sqlite:///{tmp_path}/data/l.db")
+    relative = f"its folder {tmp_path}/data is missing.*write sqlite:////data/l.db, with four"
+    with pytest.raises(LedgerUnavailable, match=relative):
+        open_ledger("sqlite:///data/l.db")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "data").mkdir()
+    open_ledger("sqlite:///data/l.db").close()
+    assert (tmp_path / "data" / "l.db").is_file()
 
 
 @pytest.fixture

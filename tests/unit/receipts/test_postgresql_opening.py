@@ -17,11 +17,13 @@ from gapless.errors import UserMistake
 from receipts import migrate, tables
 from receipts.errors import (
     ForeignLedger,
+    LedgerBusy,
     LedgerDamaged,
     LedgerRefused,
     LedgerUnavailable,
 )
 from receipts.ledger import SweepRow, identity_of, open_ledger, set_aside
+from receipts.new_home import check_for_new_home
 from receipts.postgresql import lock_key
 from receipts.postgresql_address import read_address
 from receipts.postgresql_opening import open_postgresql
@@ -192,6 +194,24 @@ def test_a_ledger_is_held_to_the_home_it_was_made_for(
     open_ledger(url, home="s3://bucket/it's moved").close()
     with pytest.raises(ForeignLedger, match="it's moved"):
         open_ledger(url, home="s3://bucket/mine")
+
+
+def test_a_home_to_be_made_needs_a_schema_that_is_nobodys(
+    url: str, postgresql: PostgresqlServer
+) -> None:
+    check_for_new_home(url, place="s3://bucket/mine")
+    open_ledger(url, home="c0ffee (s3://bucket/mine)").close()
+    check_for_new_home(url, place="s3://bucket/mine")
+    with pytest.raises(ForeignLedger, match=r"c0ffee \(s3://bucket/mine\).*schema=NAME"):
+        check_for_new_home(url, place="s3://bucket/other")
+    check_for_new_home(f"{url}?schema=other", place="s3://bucket/other")
+
+
+def test_a_host_that_nobody_knows_is_told_at_once() -> None:
+    # RFC 6761: .invalid is never given to anybody.
+    with pytest.raises(LedgerUnavailable, match=r"nowhere\.invalid.*see to the name") as told:
+        open_ledger("postgresql://me@nowhere.invalid/db")
+    assert not isinstance(told.value, LedgerBusy)
 
 
 @pytest.mark.parametrize(

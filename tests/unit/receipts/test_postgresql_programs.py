@@ -169,7 +169,7 @@ def test_after_a_restart_of_the_server_the_same_command_goes_on(
         one.go()
         wait_for_sent(ledger, sweep_id)
         postgresql_alone.stop()
-        assert "LedgerUnavailable" in (said := one.end())
+        assert "LedgerInterrupted" in (said := one.end())
         assert f"sweep {sweep_id}" in said
         assert "run the same command again" in said
         postgresql_alone.start()

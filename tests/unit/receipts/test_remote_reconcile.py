@@ -573,3 +573,57 @@ def test_a_queue_away_at_a_look_forgets_no_earlier_look(here: Remote) -> None:
     with pytest.raises(QueueUnavailable):
         here.reconcile(queues=CountedQueues(Away(), here.world.clock))
     assert here.reconcile().gaps == ALL
+
+
+def test_what_was_delivered_before_the_work_queue_was_lost_is_not_sent_again(
+    here: Remote,
+) -> None:
+    done = here.world.take_jobs(here.sweep, 4)
+    assert done == ALL
+    here.world.deliver(here.sweep, RunSet.span(0, 50))
+    here.world.deliver(here.sweep, RunSet.span(50, 99))
+    here.later()
+    here.world.queues.drop(here.jobs)
+    first = here.reconcile(resubmit=True)
+    assert not first.gaps
+    assert first.maybe_delivered == first.in_flight == ALL
+    assert first.resubmitted == 0
+    assert first.exit_status is ExitStatus.IN_FLIGHT
+    assert first.look_again_in_s == SETTLE_S
+    here.world.keep(here.sweep, {(0, Outcome.OK): RunSet.span(0, 99)})
+    here.world.take_anything(layout.results_queue(here.sweep))
+    second = here.reconcile(resubmit=True)
+    assert second.gaps == RunSet.of(99)
+    assert second.resubmitted == 1
+
+
+def test_a_delivery_that_nobody_can_store_hides_a_lost_work_queue_for_an_hour(
+    here: Remote,
+) -> None:
+    here.world.queues.send(layout.results_queue(here.sweep), [Entry("of a newer format")])
+    here.later()
+    here.world.queues.drop(here.jobs)
+    began_s = here.world.now_s
+    while not (report := here.reconcile(resubmit=True)).resubmitted:
+        assert report.look_again_in_s is not None
+        here.later(report.look_again_in_s)
+    assert report.resubmitted == 100
+    assert here.world.now_s - began_s == pytest.approx(3600.0, abs=1.0)
+
+
+def test_forced_gaps_do_not_wait_for_results_that_are_counted(here: Remote) -> None:
+    here.world.deliver(here.sweep, RunSet.of(0))
+    here.later()
+    here.world.queues.drop(here.jobs)
+    report = here.reconcile(resubmit=True, force=True)
+    assert report.resubmitted == 100
+    assert not report.maybe_delivered
+
+
+def test_queues_that_were_both_made_anew_are_told_until_something_is_sent(here: Remote) -> None:
+    assert not here.reconcile().queues_made_anew
+    here.later()
+    here.world.lose_queues(here.sweep)
+    assert here.reconcile().queues_made_anew
+    assert here.reconcile(resubmit=True).queues_made_anew
+    assert not here.reconcile().queues_made_anew

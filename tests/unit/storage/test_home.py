@@ -12,7 +12,7 @@ import pytest
 from gapless.storage.disk import Disk
 from gapless.storage.errors import HomeError
 from gapless.storage.folder import FolderBlobs
-from gapless.storage.home import HomeRecord, open_home_record
+from gapless.storage.home import HomeRecord, holds_home, open_home_record
 from gapless.storage.memory import MemoryBlobs
 
 
@@ -38,6 +38,7 @@ def test_a_home_written_by_the_first_release_is_read() -> None:
         lease_s=600.0,
         retention_s=1_209_600.0,
         queue_prefix="",
+        queue_region="",
         long_poll_s=20.0,
         encryption="sqs",
         settle_s=120.0,
@@ -45,10 +46,17 @@ def test_a_home_written_by_the_first_release_is_read() -> None:
 
 
 def test_the_record_of_a_home_is_written_like_this_for_ever() -> None:
-    record = HomeRecord(queue_prefix="gapless-0123abcd", long_poll_s=10.5, encryption="none")
+    record = HomeRecord(
+        id="c0ffee",
+        queue_prefix="gapless-0123abcd",
+        queue_region="eu-central-1",
+        long_poll_s=10.5,
+        encryption="none",
+    )
     data = (
-        b'{"encryption":"none","format":"gapless.home/1","lease_s":900.0,"long_poll_s":10.5,'
-        b'"queue_prefix":"gapless-0123abcd","retention_s":1209600.0,"settle_s":120.0}'
+        b'{"encryption":"none","format":"gapless.home/1","id":"c0ffee","lease_s":900.0,'
+        b'"long_poll_s":10.5,"queue_prefix":"gapless-0123abcd","queue_region":"eu-central-1",'
+        b'"retention_s":1209600.0,"settle_s":120.0}'
     )
     blobs = MemoryBlobs()
     blobs.put("home.json", data)
@@ -64,6 +72,7 @@ def test_the_record_of_a_home_is_written_like_this_for_ever() -> None:
         ({"queue_prefix": "a" * 21}, "queue_prefix is 'a+', expected up to 20 letters"),
         ({"queue_prefix": "my queue"}, "queue_prefix is 'my queue'"),
         ({"queue_prefix": "ü"}, "queue_prefix is 'ü'"),
+        ({"queue_region": "eu central"}, "queue_region is 'eu central', expected the name"),
         ({"long_poll_s": -1}, "long_poll_s is -1, expected 0 to 20"),
         ({"long_poll_s": 21}, "long_poll_s is 21, expected 0 to 20"),
         ({"long_poll_s": float("nan")}, "long_poll_s is nan"),
@@ -106,9 +115,19 @@ def test_a_home_of_a_newer_format_is_refused() -> None:
 def test_a_damaged_record_is_told_and_not_replaced(data: bytes) -> None:
     blobs = MemoryBlobs()
     blobs.put("home.json", data)
-    with pytest.raises(HomeError, match=r"home\.json of the home is damaged"):
-        open_home_record(blobs, create=True)
+    with pytest.raises(HomeError, match=r"home s3://b/h: its home\.json is no record.*--home"):
+        open_home_record(blobs, create=True, place="s3://b/h")
     assert blobs.get("home.json") == data
+    assert not holds_home(blobs)
+
+
+def test_a_home_is_told_from_other_places_whatever_its_format() -> None:
+    blobs = MemoryBlobs()
+    assert not holds_home(blobs)
+    open_home_record(blobs, create=True)
+    assert holds_home(blobs)
+    blobs.put("home.json", HomeRecord().encode().replace(b"home/1", b"home/2"))
+    assert holds_home(blobs)
 
 
 def test_a_file_in_the_place_of_a_home_is_told(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from gapless.aws import Trouble
 from gapless.errors import UserMistake
 from gapless.storage.errors import StorageError, StorageRefused, StorageUnavailable
 from gapless.storage.s3 import S3Blobs
+from tests.services.proxy import Rule
 from tests.services.proxy_calls import Reply
 from tests.services.proxy_faults import (
     EXPIRED,
@@ -27,6 +30,7 @@ from tests.services.proxy_faults import (
     Said,
 )
 from tests.services.servers import free_port
+from tests.unit.aws.lost_credentials import LOSSES, ProfileFile
 from tests.unit.storage.s3_bucket import Bucket, Meanwhile
 
 pytestmark = pytest.mark.usefixtures("tries")
@@ -216,6 +220,63 @@ def test_no_credentials_at_all_are_refused_with_advice(
         bucket.blobs().get("a")
 
 
+@pytest.mark.parametrize("way", LOSSES)
+def test_credentials_that_are_lost_while_a_program_runs_keep_its_work(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+) -> None:
+    profile = ProfileFile(tmp_path, monkeypatch)
+    blobs = bucket.blobs()
+    blobs.put("a", b"x")
+    loss = LOSSES[way]
+    loss.happen(profile)
+    bucket.fail(EXPIRED, "GetObject")
+    for verb in (
+        lambda: blobs.get("a"),
+        lambda: blobs.put("a", b"y"),
+        lambda: list(blobs.list("")),
+    ):
+        with pytest.raises(StorageUnavailable, match=loss.words) as caught:
+            verb()
+        assert isinstance(caught.value, StorageRefused) == (loss.trouble is not Trouble.AWAY)
+    monkeypatch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", raising=False)
+    profile.give()
+    assert blobs.get("a") == b"x"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bare:
+    """An answer without a word, as S3 gives it to a HEAD."""
+
+    status: int
+
+    def perform(self, passage: Passage) -> Reply:
+        passage.forward(passage.request)
+        return Reply(self.status, {"content-length": "0"}, b"")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_head_refused_without_a_word_may_be_about_credentials_that_ended(
+    bucket: Bucket, large: bytes, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    blobs = bucket.blobs()
+    blobs.put("b", b"x")
+    bucket.proxy.add(Rule(Bare(status), operations=["HeadObject"], by=["test-key"]))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "newer-key")
+    assert blobs.put_if_absent("a", large)
+    assert bucket.proxy.count(service="s3", operation="HeadObject", by="newer-key") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(400, "valid AWS credentials"), (403, "needs s3:GetObject")]
+)
+def test_a_head_that_stays_refused_keeps_the_work(
+    bucket: Bucket, large: bytes, status: int, advice: str
+) -> None:
+    bucket.fail(Bare(status), "HeadObject", times=None)
+    with pytest.raises(StorageRefused, match=advice):
+        bucket.blobs().put_if_absent("a", large)
+
+
 def test_a_wrong_clock_is_told(bucket: Bucket) -> None:
     bucket.fail(Said(403, "RequestTimeTooSkewed"), "GetObject", times=None)
     with pytest.raises(StorageRefused, match="set the clock of this machine"):
@@ -253,7 +314,55 @@ def test_a_service_that_cannot_be_reached_is_unavailable(
         bucket.blobs().get("a")
 
 
-def test_another_answer_is_an_error_that_waiting_does_not_mend(bucket: Bucket) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [Said(400, "SomethingNew"), Said(400, "InvalidRequest"), Said(409, "InvalidBucketState")],
+    ids=repr,
+)
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_answer_that_may_be_about_the_bucket_keeps_the_work(
+    bucket: Bucket, verb: str, said: Said
+) -> None:
+    bucket.fail(said, verb.partition(" ")[0], times=None)
+    with pytest.raises(StorageRefused, match=f"{said.code}.*see the settings of the bucket"):
+        VERBS[verb](bucket.blobs())
+
+
+def test_an_archived_object_is_told(bucket: Bucket) -> None:
+    bucket.fail(Said(403, "InvalidObjectState"), "GetObject")
+    with pytest.raises(StorageRefused, match="archived: restore it"):
+        bucket.blobs().get("a")
+
+
+@dataclasses.dataclass(frozen=True)
+class Undated:
+    """A listing in which a time is none."""
+
+    def perform(self, passage: Passage) -> Reply:
+        reply = passage.forward(passage.request)
+        body = reply.body.replace(b"<LastModified>", b"<LastModified>damaged")
+        return dataclasses.replace(reply, body=body)
+
+
+def test_an_answer_that_cannot_be_read_is_damage_on_the_way(bucket: Bucket) -> None:
+    bucket.put_directly("a", b"x")
+    blobs = bucket.blobs()
+    damage = bucket.fail(Undated(), "ListObjectsV2")
+    with pytest.raises(StorageUnavailable, match=r"cannot list .* for now"):
+        list(blobs.list(""))
+    assert damage.hits == 1
+    assert [blob.key for blob in blobs.list("")] == ["a"]
+
+
+def test_what_no_service_would_take_is_a_plain_error(bucket: Bucket) -> None:
+    with pytest.raises(StorageError, match="cannot store") as caught:
+        bucket.blobs()._uploads.put("", b"x")
+    assert not isinstance(caught.value, StorageUnavailable)
+
+
+def test_what_a_request_of_ours_holds_is_an_error_that_waiting_does_not_mend(
+    bucket: Bucket,
+) -> None:
     bucket.fail(Said(400, "KeyTooLongError"), "PutObject")
     with pytest.raises(StorageError, match=r"cannot store s3://.*/a: .*KeyTooLong") as caught:
         bucket.blobs().put("a", b"x")
