@@ -36,6 +36,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
         case "folder":
             return tmp_path / "home"
         case "address":
+            # An address makes no folder.
+            (tmp_path / "what? 100%").mkdir()
             return f"sqlite:///{tmp_path}/what? 100%/ledger.db"
         case "postgresql":
             return str(request.getfixturevalue("postgresql_url"))

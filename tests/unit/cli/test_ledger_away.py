@@ -119,6 +119,7 @@ def test_a_watch_outlasts_the_ledger_s_server(
 def test_a_run_waits_for_the_ledger_s_server(
     place: Place, postgresql_alone: PostgresqlServer
 ) -> None:
+    assert place.do("submit", "sweep.toml").returncode == 0
     postgresql_alone.stop()
     with started(place, "run", "sweep.toml", "--workers", "1") as running:
         running.hear("trying again (Ctrl-C ends)")
@@ -129,22 +130,27 @@ def test_a_run_waits_for_the_ledger_s_server(
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("home", "command", "words"),
     [
-        (("submit", "sweep.toml"), "stopped; the same command goes on from here"),
-        (("run", "sweep.toml", "--workers", "1"), "the same command continues"),
+        ("there", "submit", "stopped; the same command goes on from here"),
+        ("there", "run", "the same command continues"),
+        ("to be made", "submit", "stopped; the same command goes on from here"),
+        ("to be made", "run", "stopped; the same command goes on from here"),
     ],
 )
 def test_a_signal_ends_the_wait_for_the_ledger_s_server(
-    command: tuple[str, ...], words: str, place: Place, postgresql_alone: PostgresqlServer
+    home: str, command: str, words: str, place: Place, postgresql_alone: PostgresqlServer
 ) -> None:
+    if home == "there":
+        assert place.do("submit", "sweep.toml").returncode == 0
     postgresql_alone.stop()
-    with started(place, *command) as waiting:
+    with started(place, command, "sweep.toml") as waiting:
         waiting.hear("trying again")
         waiting.process.send_signal(signal.SIGINT)
         status, _ = waiting.end()
         waiting.hear(words)
     assert status == 130
+    assert place.home.exists() == (home == "there")
     assert not any("Abort" in line or "Traceback" in line for line in waiting.said)
 
 
