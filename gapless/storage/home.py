@@ -38,7 +38,8 @@ class HomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     regions are two ("" in homes made before it was kept: that of the settings). A receive waits up
     to `long_poll_s` (ReceiveMessageWaitTimeSeconds: at most 20). `encryption` is what a queue does
     with its messages at rest: "sqs" (keys of the service's own) or "none". The counts of a queue
-    may lie for `settle_s`: so long apart are the two looks that tell a gap.
+    may lie for `settle_s`: so long apart are the two looks that tell a gap. A sweep that is
+    complete or has had nothing queued for long is looked at every `rest_s` (0: like any other).
     """
 
     id: str = ""
@@ -49,6 +50,7 @@ class HomeRecord(msgspec.Struct, frozen=True, kw_only=True):
     long_poll_s: float = 20.0
     encryption: Literal["sqs", "none"] = "sqs"
     settle_s: float = 120.0
+    rest_s: float = 60.0
 
     def __post_init__(self) -> None:
         if not 0 < self.lease_s <= 43_200:
@@ -71,6 +73,8 @@ class HomeRecord(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"encryption is {self.encryption!r}, expected 'sqs' or 'none'")
         if not 0 <= self.settle_s <= 86_400:
             raise ValueError(f"settle_s is {self.settle_s}, expected 0 to 86400")
+        if not 0 <= self.rest_s <= 3_600:
+            raise ValueError(f"rest_s is {self.rest_s}, expected 0 to 3600")
 
     def encode(self) -> bytes:
         """Write home.json."""

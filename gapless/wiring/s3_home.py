@@ -59,7 +59,7 @@ class S3Home(Home):
     def pace(self) -> Pace:
         """How often programs look that run on their own."""
         wait_s = min(self.record.long_poll_s, ALONE_ON_S3.receive_wait_s)
-        return replace(ALONE_ON_S3, receive_wait_s=wait_s)
+        return replace(ALONE_ON_S3, receive_wait_s=wait_s, rest_s=self.record.rest_s)
 
     @property
     def pace_under_run(self) -> Pace:
@@ -193,7 +193,9 @@ def _refuse_within_home(
     for length in range(len(parts)):
         around = S3Address(address.bucket, "/".join(parts[:length]))
         bare = _bare(around, clients)
-        if holds_home(bare if tell is None else PersistentBlobs(bare, tell=tell)):
+        asked: Blobs = bare if tell is None else PersistentBlobs(bare, tell=tell)
+        # Listed first: the roles of a home may list its bucket, and read nothing beside it.
+        if any(each.key == layout.HOME for each in asked.list(layout.HOME)) and holds_home(asked):
             raise HomeError(
                 f"home {address.url}: it would lie within the home {around.url}, and go when a "
                 "sweep of that one is removed; choose another place with --home"

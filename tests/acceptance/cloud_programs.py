@@ -27,7 +27,7 @@ __all__ = ["SHORT_TIMES", "CloudPrograms", "made_home"]
 PERSON = "person"
 """The machine whose commands keep the ledger: submit, reconcile, resubmit."""
 
-SHORT_TIMES = {"lease_s": 12.0, "long_poll_s": 2.0, "settle_s": 2.0}
+SHORT_TIMES = {"lease_s": 12.0, "long_poll_s": 2.0, "settle_s": 2.0, "rest_s": 1.0}
 """A home's times in proportion to sweeps of seconds."""
 
 

@@ -42,6 +42,7 @@ def test_a_home_written_by_the_first_release_is_read() -> None:
         long_poll_s=20.0,
         encryption="sqs",
         settle_s=120.0,
+        rest_s=60.0,
     )
 
 
@@ -56,7 +57,7 @@ def test_the_record_of_a_home_is_written_like_this_for_ever() -> None:
     data = (
         b'{"encryption":"none","format":"gapless.home/1","id":"c0ffee","lease_s":900.0,'
         b'"long_poll_s":10.5,"queue_prefix":"gapless-0123abcd","queue_region":"eu-central-1",'
-        b'"retention_s":1209600.0,"settle_s":120.0}'
+        b'"rest_s":60.0,"retention_s":1209600.0,"settle_s":120.0}'
     )
     blobs = MemoryBlobs()
     blobs.put("home.json", data)
@@ -79,6 +80,7 @@ def test_the_record_of_a_home_is_written_like_this_for_ever() -> None:
         ({"encryption": "kms"}, "encryption is 'kms', expected 'sqs' or 'none'"),
         ({"settle_s": -1}, "settle_s is -1, expected 0 to 86400"),
         ({"settle_s": float("inf")}, "settle_s is inf"),
+        ({"rest_s": -1}, "rest_s is -1, expected 0 to 3600"),
     ],
 )
 def test_an_impossible_record_is_refused(values: dict[str, Any], message: str) -> None:
