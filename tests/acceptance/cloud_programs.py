@@ -27,6 +27,9 @@ __all__ = ["SHORT_TIMES", "CloudPrograms", "made_home"]
 PERSON = "person"
 """The machine whose commands keep the ledger: submit, reconcile, resubmit."""
 
+_TEST_FOLDER = "GAPLESS_TEST_FOLDER"
+"""The variable by which the processes of one test are known."""
+
 SHORT_TIMES = {"lease_s": 12.0, "long_poll_s": 2.0, "settle_s": 2.0, "rest_s": 1.0}
 """A home's times in proportion to sweeps of seconds."""
 
@@ -76,6 +79,7 @@ class CloudPrograms:
         return {
             **os.environ,
             **settings,
+            _TEST_FOLDER: str(self._folder),
             "GAPLESS_HOME": self.home,
             "GAPLESS_CACHE": str(own / "cache"),
             "XDG_DATA_HOME": str(own / "data"),
@@ -171,12 +175,17 @@ class CloudPrograms:
             assert program.wait(timeout=60) == 0, self.logs()
 
     def processes(self) -> list[psutil.Process]:
-        """Every living process of this home, workers too."""
+        """Every living process of these machines, workers too.
+
+        Told apart by their folder: other tests, on services of their own, may have a home of the
+        same URL at the same time.
+        """
+        own = str(self._folder)
         return [
             process
             for process in psutil.process_iter(["environ", "status"])
             if process.info["status"] != psutil.STATUS_ZOMBIE
-            and (process.info["environ"] or {}).get("GAPLESS_HOME") == self.home
+            and (process.info["environ"] or {}).get(_TEST_FOLDER) == own
         ]
 
     def log(self, machine: str) -> str:
