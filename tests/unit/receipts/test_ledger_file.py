@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ from gapless.errors import UserMistake
 from gapless.storage.memory import MemoryBlobs
 from gapless.storage.sweeps import SweepStore
 from queueing import sqlite_library
-from receipts import migrate, sqlite_file, tables
+from receipts import sqlite_file, tables
 from receipts.errors import (
     ForeignLedger,
     LedgerDamaged,
@@ -161,23 +160,6 @@ def test_no_folder_is_made_for_an_address(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "data").mkdir()
     open_ledger("sqlite:///data/l.db").close()
     assert (tmp_path / "data" / "l.db").is_file()
-
-
-@pytest.fixture
-def later_migrations(tmp_path: Path) -> Path:
-    """The shipped migrations and one more, as a later version would bring it."""
-    folder = tmp_path / "migrations"
-    shutil.copytree(migrate.FOLDER, folder)
-    (folder / "versions" / "v9999_note.py").write_text(
-        "import sqlalchemy as sa\n"
-        "from alembic import op\n"
-        "revision = '9999'\n"
-        f"down_revision = '{tables.HEAD}'\n"
-        "def upgrade():\n"
-        "    op.add_column('sweeps', sa.Column('note', sa.String(9), server_default='none'))\n",
-        encoding="utf-8",
-    )
-    return folder
 
 
 def test_an_older_ledger_is_migrated_and_keeps_its_rows(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from gapless.errors import UserMistake
-from receipts import migrate, tables
+from receipts import tables
 from receipts.errors import (
     ForeignLedger,
     LedgerBusy,
@@ -121,23 +120,6 @@ def test_the_migrations_give_the_tables_of_the_program(
     ledger = open_ledger(url)
     ledger.record_sweep(ROW)
     ledger.close()
-
-
-@pytest.fixture
-def later_migrations(tmp_path: Path) -> Path:
-    """The shipped migrations and one more, as a later version would bring it."""
-    folder = tmp_path / "migrations"
-    shutil.copytree(migrate.FOLDER, folder)
-    (folder / "versions" / "v9999_note.py").write_text(
-        "import sqlalchemy as sa\n"
-        "from alembic import op\n"
-        "revision = '9999'\n"
-        f"down_revision = '{tables.HEAD}'\n"
-        "def upgrade():\n"
-        "    op.add_column('sweeps', sa.Column('note', sa.String(9), server_default='none'))\n",
-        encoding="utf-8",
-    )
-    return folder
 
 
 def test_an_older_ledger_is_migrated_and_keeps_its_rows(
