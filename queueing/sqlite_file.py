@@ -38,6 +38,7 @@ __all__ = ["FileState", "OpenFile", "QueueFile", "fsync_folder", "result_code"]
 
 _LOCK_RETRY_S = 0.005
 _MOST_TRIES = 4
+_NO_FILE = (0, 0, 0)
 _IOERR_FSYNC = 1034
 """SQLite's extended result code for an fsync that failed."""
 
@@ -64,6 +65,10 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class _Vanished(Exception):
+    """A file was deleted between its opening and the first look at its path."""
+
+
 class OpenFile:
     """A connection to queue.db and what its files were when it was opened.
 
@@ -77,6 +82,9 @@ class OpenFile:
         self.use = threading.Lock()
         self._paths = (str(path), f"{path}-wal", f"{path}-shm")
         self._files = [_stat(each) for each in self._paths]
+        if _NO_FILE in self._files:
+            # "Nothing there" would compare equal to what a deleted file leaves, for ever.
+            raise _Vanished
 
     def state(self) -> FileState:
         """Compare the open files with what their paths say now."""
@@ -127,14 +135,21 @@ class QueueFile:
                 try:
                     return self._open_here()
                 except load().DatabaseError as error:
+                    if not self.path.exists():
+                        # Deleted after the look above: made anew like any other.
+                        continue
                     if not _tells_damage(error):
                         raise
                     self._set_aside()
+                except _Vanished:
+                    if self.path.exists():
+                        # -wal or -shm, pulled away from under everybody who has the file open.
+                        self._set_aside()
                 except NotAQueue:
                     self._set_aside()
         raise QueueUnavailable(
-            f"the queue at {self.path} was damaged each of {_MOST_TRIES} times it was made anew; "
-            "look for a program that writes there"
+            f"the queue at {self.path} was damaged or deleted each of {_MOST_TRIES} times it was "
+            "made anew; look for a program that writes there"
         )
 
     def mend(self, opened: OpenFile, error: BaseException | None) -> None:
@@ -257,7 +272,7 @@ def _stat(path: str) -> tuple[int, int, int]:
     try:
         found = os.stat(path)  # noqa: PTH116 - on the hot path
     except OSError:
-        return (0, 0, 0)
+        return _NO_FILE
     return (found.st_dev, found.st_ino, found.st_size)
 
 

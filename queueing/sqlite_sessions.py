@@ -84,15 +84,15 @@ class Sessions:
 
         It differs also when the file was replaced.
         """
-        opened = self._opened()
-        if opened.state() is not FileState.INTACT:
-            return (self._local.serial, -1)
         try:
+            opened = self._opened()
+            if opened.state() is not FileState.INTACT:
+                return (self._local.serial, -1)
             with opened.use:
                 return (self._local.serial, opened.changes())
         except load().DatabaseError:
             # Whatever it is, the next transaction meets it and says so.
-            return (self._local.serial, -1)
+            return (getattr(self._local, "serial", 0), -1)
 
     def close(self) -> None:
         """Close every connection of this process."""

@@ -16,6 +16,7 @@ import pytest
 from queueing.errors import QueueError, QueueUnavailable
 from queueing.port import Answer, AnswerStatus, Entry, Extension, Message, Replacement
 from queueing.sqlite import SqliteQueues
+from queueing.sqlite_file import FileState, QueueFile
 from queueing.sqlite_library import load
 from tests.unit.queueing.queue_programs import SEND_UNTIL_TOLD, line, program, tell
 
@@ -275,6 +276,51 @@ def test_trouble_with_an_old_file_does_not_harm_the_one_others_made_meanwhile(
     other.close()
 
 
+class _Deleting(type(Path())):  # type: ignore[misc] # the class of this system's paths
+    """A path that deletes one file the n-th time that it is put into words, so at step n."""
+
+    steps_left = 0
+    deletes = ""
+
+    def __str__(self) -> str:
+        if self.steps_left:
+            self.steps_left -= 1
+            if not self.steps_left:
+                Path(self.deletes).unlink(missing_ok=True)
+        return super().__str__()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("step", range(1, 6))
+def test_a_file_deleted_at_any_step_of_its_opening_is_noticed(
+    path: Path, queues: SqliteQueues, step: int, suffix: str
+) -> None:
+    queues.send("jobs", [Entry("old")])
+    deleting = _Deleting(path)
+    file = QueueFile(deleting, patience_s=1.0)
+    deleting.steps_left, deleting.deletes = step, f"{path}{suffix}"
+    opened = file.open()
+    assert not deleting.steps_left
+    assert opened.state() is FileState.INTACT
+    assert all(Path(f"{path}{each}").exists() for each in ("", "-wal", "-shm"))
+    with file.locked():
+        opened.close()
+    # Whoever had the old one open comes along, and nothing is sent into nowhere.
+    queues.send("jobs", [Entry("new")])
+    other = SqliteQueues(path)
+    assert "new" in other.heads(["jobs"])["jobs"]
+    other.close()
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 5.0])
+def test_a_receive_from_what_cannot_be_opened_says_that_the_queue_is_unavailable(
+    path: Path, queues: SqliteQueues, wait_s: float
+) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(QueueUnavailable, match="cannot be opened"):
+        queues.receive(["jobs"], most=1, wait_s=wait_s, lease_s=60.0)
+
+
 def test_a_receive_that_waits_while_the_file_is_lost_wakes_for_the_new_one(
     path: Path, queues: SqliteQueues
 ) -> None:
@@ -415,6 +461,7 @@ from pathlib import Path
 from queueing.errors import QueueUnavailable
 from queueing.port import Entry
 from queueing.sqlite import SqliteQueues
+from queueing.sqlite_file import FileState, QueueFile
 folder = Path(sys.argv[1])
 queues = SqliteQueues(folder / "queue.db")
 sent = 0
@@ -456,6 +503,7 @@ import os, sys
 from pathlib import Path
 from queueing.port import Entry
 from queueing.sqlite import SqliteQueues
+from queueing.sqlite_file import FileState, QueueFile
 path = Path(sys.argv[1])
 queues = SqliteQueues(path)
 queues.send("jobs", [Entry("before"), Entry("second")])
