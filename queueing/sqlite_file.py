@@ -215,6 +215,9 @@ class QueueFile:
         # no queue.db, and the next creator starts again.
         for left_over in (f"{path}-wal", f"{path}-shm", f"{path}-journal"):
             _remove(left_over)
+        # Names may reach the disk in any order: a loss of power could bring a -wal back beside the
+        # new file.
+        fsync_folder(self.path.parent)
         self._new_path.replace(self.path)
         fsync_folder(self.path.parent)
 
@@ -255,11 +258,12 @@ class QueueFile:
         """Move the file away, with its -wal, so that SQLite's own tools can still read it."""
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         aside = f"{self.path}.damaged-{stamp}-{random.randrange(16**4):04x}"  # noqa: S311 - a name
-        # queue.db first: a crash after it leaves a -wal without a file, removed by the creator.
+        # queue.db first: a crash after it leaves a -wal without a file, removed by the creator. It
+        # is flushed apart: without its -wal the file could look sound and lack what was answered.
         for suffix in ("", "-wal"):
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        fsync_folder(self.path.parent)
+            fsync_folder(self.path.parent)
 
 
 def _tells_damage(error: BaseException) -> bool:

@@ -233,7 +233,8 @@ def set_file_aside(path: Path, *, seen: tuple[int, int], now_s: float) -> Path |
             part = path.with_name(path.name + suffix)
             if part.exists():
                 part.rename(aside.with_name(aside.name + suffix))
-        _sync_folder(path.parent)
+            # Each apart: without its -wal the database could look sound and lack receipts.
+            _sync_folder(path.parent)
         return aside
 
 
@@ -252,9 +253,13 @@ def _version(database: SqliteDatabase) -> str:
 
 
 def _build(path: Path) -> None:
+    # Names may reach the disk in any order: a ledger that somebody deleted must not come back
+    # without its -wal after a loss of power, nor that -wal beside the new file.
+    _sync_folder(path.parent)
     for suffix in ("-wal", "-shm", "-journal"):
         # Left by a ledger that was deleted: SQLite would read them as part of the new one.
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+    _sync_folder(path.parent)
     beside = path.with_name(path.name + ".new")
     for suffix in ("", "-wal", "-shm", "-journal"):
         # Left by a crash in these lines; the caller holds the lock, so nobody writes it now.

@@ -5,7 +5,8 @@ The order, and what a crash after each step leaves; the same command, given the 
 2. its queues: the same, as after `sweep cancel`;
 3. its receipts: the same; the ledger could be rebuilt from the home;
 4. sweep.json: the home holds no such sweep, and nobody reads what else is under its name;
-5. the rest of sweeps/<id>/, then quarantine/<id>/: objects that nothing names.
+5. the rest of sweeps/<id>/, then quarantine/<id>/ and quarantine/shards/<id>/: objects that nothing
+   names.
 Should the very same sweep be submitted between 4 and 5, it finds those of its own results that were
 left: results of the same runs.
 
@@ -119,7 +120,14 @@ def _delete_objects(home: Home, sweep_id: str) -> tuple[int, int]:
     # First: a crash from here on leaves objects without a sweep, which nobody takes for one.
     found = [*blobs.list(declaration)]
     blobs.delete(declaration)
-    for prefix in (layout.sweep_prefix(sweep_id), layout.quarantine_prefix(sweep_id)):
+    # Else a loss of power could bring the sweep back without its results, its queues, or its wish
+    # to be cancelled: each lies in another folder.
+    home.keep_deleted(declaration)
+    for prefix in (
+        layout.sweep_prefix(sweep_id),
+        layout.quarantine_prefix(sweep_id),
+        layout.set_aside_prefix(sweep_id),
+    ):
         for blob in [*blobs.list(prefix)]:
             blobs.delete(blob.key)
             found.append(blob)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Disk"]
+__all__ = ["Disk", "folders_above"]
 
 _FULL_FSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
@@ -61,3 +62,13 @@ class Disk:
             return status.st_dev, status.st_ino
         finally:
             os.close(descriptor)
+
+
+def folders_above(folder: Path) -> Iterator[Path]:
+    """Give the folders on the way from `folder` to the root of its file system, nearest first.
+
+    A folder that was made with those above it lasts when each of them was flushed.
+    """
+    while not os.path.ismount(folder):
+        folder = folder.parent
+        yield folder

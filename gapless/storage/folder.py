@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gapless.storage import layout
 from gapless.storage.blobs import Blob
-from gapless.storage.disk import Disk
+from gapless.storage.disk import Disk, folders_above
 from gapless.storage.errors import BlobMissing, StorageError, StorageUnavailable
 from gapless.storage.keys import TEMPORARY, checked_key, checked_prefix
 
@@ -43,6 +43,7 @@ class FolderBlobs:
         self._root = Path(path).absolute()
         self._disk = Disk() if disk is None else disk
         self._durable: dict[Path, tuple[int, int]] = {}
+        self._flushed_above: set[Path] = set()
         self._lock = threading.Lock()
         self._is_home = self._home_file.is_file()
 
@@ -133,11 +134,17 @@ class FolderBlobs:
     def delete(self, key: str) -> None:
         """Remove; nothing there is no error.
 
-        After a loss of power it may be back: no promise rests on it being gone.
+        After a loss of power it may be back; see `keep_deleted`.
         """
         goal = self.path(key)
         with contextlib.suppress(*_NOTHING_THERE), self._translated("delete", goal):
             goal.unlink()
+
+    def keep_deleted(self, key: str) -> None:
+        """Make sure that what was deleted beside `key` is not back after a loss of power."""
+        folder = self.path(key).parent
+        with contextlib.suppress(*_NOTHING_THERE), self._translated("delete", folder):
+            self._disk.flush_folder(folder)
 
     def sweep_leftovers(self, now: float) -> int:
         """Remove temporary files older than LEFTOVER_AGE_S at `now` (Unix seconds); count them."""
@@ -213,10 +220,13 @@ class FolderBlobs:
             return
         # First use of this very folder here: another process may have made it (or one of those
         # above) and not have come to its fsync yet.
-        above = folder
-        while above not in {self._root.parent, above.parent}:
-            above = above.parent
+        for above in folders_above(folder):
+            if above in self._flushed_above:
+                continue
             self._flush_above(above)
+            if above in self._root.parent.parents:
+                # They were there before the home was: once is enough.
+                self._flushed_above.add(above)
         with self._lock:
             self._durable[folder] = identity
 

@@ -22,6 +22,8 @@ __all__ = [
     "run_file",
     "segment",
     "segments_prefix",
+    "set_aside",
+    "set_aside_prefix",
     "shard",
     "shards_prefix",
     "sweep",
@@ -136,6 +138,16 @@ def quarantine_prefix(sweep_id: str) -> str:
 def quarantine(sweep_id: str, message_id: str) -> str:
     """Name a message nobody could decode."""
     return f"quarantine/{sweep_id}/{message_id}"
+
+
+def set_aside_prefix(sweep_id: str) -> str:
+    """Name where a sweep's bad files lie that were set aside. No sweep is called "shards"."""
+    return f"quarantine/shards/{sweep_id}/"
+
+
+def set_aside(sweep_id: str, name: str, file: str) -> str:
+    """Name one file set aside: `name` is what it was called (without its ending)."""
+    return f"quarantine/shards/{sweep_id}/{name}/{file}"
 
 
 def jobs_queue(sweep_id: str) -> str:

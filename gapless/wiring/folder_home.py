@@ -70,12 +70,17 @@ class FolderHome(Home):
         """Remove temporary files of writers that died long ago."""
         return self.folder_blobs.sweep_leftovers(now_s)
 
+    def keep_deleted(self, key: str) -> None:
+        """Make sure that what was deleted beside `key` is not back after a loss of power."""
+        self.folder_blobs.keep_deleted(key)
+
     def tidy(self, prefix: str) -> None:
-        """Remove the empty folders that are left of a prefix."""
+        """Remove the empty folders that are left of a prefix; what is gone then stays gone."""
         for folder, _, _ in os.walk(self.folder / prefix, topdown=False):
             # Not empty: somebody wrote into it meanwhile.
             with contextlib.suppress(OSError):
                 Path(folder).rmdir()
+        self.folder_blobs.keep_deleted(prefix.rstrip("/"))
 
 
 def open_folder_home(

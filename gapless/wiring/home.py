@@ -88,6 +88,9 @@ class Home(abc.ABC):
         """Remove what writers that died left half written, if that can be."""
         return None
 
+    def keep_deleted(self, key: str) -> None:  # noqa: B027 - a bucket forgets no delete
+        """Make sure that what was deleted beside `key` is not back after a loss of power."""
+
     def tidy(self, prefix: str) -> None:  # noqa: B027 - a bucket has nothing to tidy
         """Remove what is left of a prefix whose objects were deleted, such as empty folders."""
 

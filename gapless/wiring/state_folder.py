@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from gapless.storage.disk import Disk, folders_above
 from gapless.storage.errors import HomeError
 
 __all__ = ["claim_state", "make_writable", "taken_state", "work_folder"]
@@ -39,15 +40,22 @@ def make_writable(folder: Path, what: str, advice: str) -> None:
 
 def claim_state(folder: Path, home: str) -> None:
     """Hold a state folder to one home: two homes in one queue would mix sweeps of one id."""
-    mark = folder / _STATE_MARK
+    mark, disk = folder / _STATE_MARK, Disk()
     try:
-        with mark.open("x", encoding="utf-8") as file:
-            file.write(f"{home}\n")
+        if not mark.exists():
+            # Before the mark, which says that it was done: queue and ledger are to last in here.
+            for above in folders_above(folder):
+                # Who may not open a folder made none in it.
+                with contextlib.suppress(PermissionError):
+                    disk.flush_folder(above)
+        disk.write_new(mark, f"{home}\n".encode())
+        disk.flush_folder(folder)
         # Should it lie in a code folder, it is no code. What a person wrote there stays.
         with contextlib.suppress(FileExistsError), (folder / ".gaplessignore").open("x") as f:
             f.write("*\n")
     except FileExistsError:
-        owner = mark.read_text(encoding="utf-8").strip()
+        # A loss of power before its fsync may leave zeros, which are nobody's.
+        owner = mark.read_text(encoding="utf-8").strip("\0").strip()
         if owner not in {home, ""}:
             raise HomeError(
                 f"state folder {folder} belongs to the home {owner}, not to {home}; choose "
