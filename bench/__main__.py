@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-BENCHES = ("start", "throughput", "submit", "queue_fairness", "requests")
+BENCHES = ("start", "throughput", "submit", "verify", "queue_fairness", "requests")
 
 if __name__ == "__main__":
     wanted = sys.argv[1] if len(sys.argv) > 1 else "all"

@@ -25,7 +25,7 @@ __all__ = ["advised", "advising", "pasteable", "places_given"]
 _COMMAND = re.compile(r"`(sweep (\w+)\b[^`\n]*)`")
 _PLACES = ("home", "state", "ledger")
 _WITHOUT_STATE = frozenset({"results"})
-_WITH_LEDGER = frozenset({"run", "submit", "reconcile", "resubmit", "remove"})
+_WITH_LEDGER = frozenset({"run", "submit", "reconcile", "resubmit", "remove", "verify"})
 
 _given: ContextVar[Mapping[str, str]] = ContextVar("_given", default={})  # noqa: B039 - never changed
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand
 
-from gapless.cli import accounting, desired, programs, reading, removing, submitting
+from gapless.cli import accounting, desired, programs, reading, removing, submitting, verifying
 from gapless.cli.advice import advising
 from gapless.cli.output import end_stopped, end_with, print_line, run_program
 
@@ -32,6 +32,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("results", reading.results),
     ("reconcile", accounting.reconcile),
     ("resubmit", accounting.resubmit),
+    ("verify", verifying.verify),
     ("pause", desired.pause),
     ("resume", desired.resume),
     ("cancel", desired.cancel),

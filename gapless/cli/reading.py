@@ -74,9 +74,7 @@ def status(
                 f"`sweep reconcile {each.sweep_id}` tells whether they are lost"
             )
         for problem in each.problems:
-            print_note(
-                f"{each.sweep_id}: {problem}; `sweep reconcile {each.sweep_id} --resubmit` mends it"
-            )
+            print_note(f"{each.sweep_id}: {problem}; `sweep verify {each.sweep_id}` sees to it")
 
 
 def results(

@@ -156,6 +156,7 @@ def _is_listed(
 
 
 def _epoch(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    # "00" beside "0" would be the same epoch twice, of which one would be lost.
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or text != str(int(text)):
         raise ValueError(f"an epoch is {text[:20]!r}")
     return int(text)

@@ -14,10 +14,11 @@ class ShardDamaged(ResultsError):
 
     def __init__(self, shard_id: str, why: str) -> None:
         super().__init__(
-            f"shard {shard_id} is damaged ({why}): move it and its manifest out of the home, then "
-            "`sweep reconcile --resubmit` runs its runs again; damaged='skip' reads without it"
+            f"shard {shard_id} is damaged ({why}): `sweep verify` sets it aside, then `sweep run` "
+            "or `sweep reconcile --resubmit` does its runs again; damaged='skip' reads without it"
         )
         self.shard_id = shard_id
+        self.why = why
 
 
 class ShardGone(ResultsError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,7 +15,17 @@ from gapless.results.origin import Origin
 from gapless.results.outcome import Outcome
 from gapless.results.shard_seal import check_seal
 
-__all__ = ["Manifest", "decode_manifest", "encode_manifest", "manifest_of_shard"]
+if TYPE_CHECKING:
+    from gapless.results.shard_reading import ShardFile
+    from gapless.results.shard_rows import RowColumns
+
+__all__ = [
+    "Manifest",
+    "decode_manifest",
+    "encode_manifest",
+    "manifest_of_rows",
+    "manifest_of_shard",
+]
 
 _MAJOR = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -88,7 +99,8 @@ def decode_manifest(data: bytes) -> Manifest:
             for epoch, by_outcome in wire.coverage.items()
             for label, text in by_outcome.items()
         }
-        counts = {Outcome.of_label(label): count for label, count in wire.counts.items()}
+        named = {Outcome.of_label(label): count for label, count in wire.counts.items()}
+        counts = {outcome: named.get(outcome, 0) for outcome in Outcome}
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DamagedMessage(f"not a manifest: {error}"[:300]) from error
     _check(wire, counts, coverage)
@@ -112,18 +124,29 @@ def manifest_of_shard(data: bytes, shard_id: str) -> Manifest:
 
     check_seal(data, shard_id)
     with ShardFile(data, shard_id) as shard:
-        rows = shard.rows()
-        return Manifest(
-            sweep=shard.sweep_id,
-            shard=shard_id,
-            origin=shard.origin,
+        return manifest_of_rows(
+            shard,
+            shard.rows(),
             sha256=hashlib.sha256(data).hexdigest(),
             size_bytes=len(data),
-            rows=len(rows.run),
-            counts=rows.counts(),
-            coverage=rows.coverage(),
-            replaces=shard.replaces,
         )
+
+
+def manifest_of_rows(
+    shard: ShardFile, rows: RowColumns, *, sha256: str, size_bytes: int
+) -> Manifest:
+    """Make the manifest of an open shard from its rows; hash and size are those of its file."""
+    return Manifest(
+        sweep=shard.sweep_id,
+        shard=shard.shard_id,
+        origin=shard.origin,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        rows=len(rows.run),
+        counts=rows.counts(),
+        coverage=rows.coverage(),
+        replaces=shard.replaces,
+    )
 
 
 def _check_format(found: str) -> None:
@@ -135,7 +158,8 @@ def _check_format(found: str) -> None:
 
 
 def _epoch(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    # "00" beside "0" would be the same epoch twice, of which one would be lost.
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or text != str(int(text)):
         raise ValueError(f"an epoch is {text[:20]!r}")
     return int(text)
 
@@ -145,7 +169,8 @@ def _check(
     counts: Mapping[Outcome, int],
     coverage: Mapping[tuple[int, Outcome], RunSet],
 ) -> None:
-    if not _SHA256.fullmatch(wire.sha256) or wire.bytes <= 0 or wire.rows < 0:
+    sizes_fit = 0 < wire.bytes < 2**63 and 0 <= wire.rows < 2**63
+    if not _SHA256.fullmatch(wire.sha256) or not sizes_fit:
         raise DamagedMessage(f"manifest of {wire.shard[:80]!r} has an impossible hash or size")
     if min(counts.values(), default=0) < 0 or sum(counts.values()) != wire.rows:
         raise DamagedMessage(f"manifest of {wire.shard[:80]!r}: its counts are not its rows")

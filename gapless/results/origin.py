@@ -7,9 +7,10 @@ import re
 
 import msgspec
 
-__all__ = ["Origin", "shard_id"]
+__all__ = ["Origin", "is_shard_id", "shard_id"]
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_SHARD = re.compile(r"\d{8}T\d{12}Z-[A-Za-z0-9][A-Za-z0-9._-]{0,99}-\d{6,9}")
 _AGGREGATOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -46,3 +47,8 @@ def shard_id(origin: Origin) -> str:
     """Name the shard of a flush; names sort by time."""
     moment = re.sub(r"[-:.]", "", origin.flushed_at)
     return f"{moment}-{origin.aggregator}-{origin.number:06d}"
+
+
+def is_shard_id(text: str) -> bool:
+    """Tell whether a name can be one that `shard_id` gave."""
+    return _SHARD.fullmatch(text) is not None

@@ -11,15 +11,18 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5s
 from numpy.typing import NDArray
 
 from gapless.results.columns import ColumnKind, ValueColumn, text_array
+from gapless.results.dataset_creation import create_numbers, create_texts
 from gapless.results.outcome import Outcome
 from gapless.results.shard_rows import Labels
 
 __all__ = [
     "OUTCOME_DTYPE",
     "read_labels",
+    "read_numbers",
     "read_texts",
     "read_value",
     "write_labels",
@@ -34,7 +37,6 @@ _CHUNK_BYTES = 512 * 1024
 _MAX_ENUM_BYTES = 60_000
 """An object header message of HDF5 ends at 64 KiB: a larger enumeration becomes plain texts."""
 
-_TEXT = h5py.string_dtype("utf-8")
 _JSON_MARK = "json"
 
 
@@ -43,29 +45,33 @@ def write_numbers(
 ) -> h5py.Dataset:
     """Store an array of numbers (n, …), packed when it has rows."""
     kind = data.dtype if dtype is None else dtype
-    if data.size == 0:
-        return group.create_dataset(name, data=data, dtype=kind)
-    row_bytes = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64)))
-    rows = min(len(data), max(1, _CHUNK_BYTES // row_bytes))
-    return group.create_dataset(
-        name,
-        data=data,
-        dtype=kind,
-        chunks=(rows, *data.shape[1:]),
-        compression="lzf",
-        shuffle=True,
-    )
+    chunk = None
+    if data.size:
+        row_bytes = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64)))
+        rows = min(len(data), max(1, _CHUNK_BYTES // row_bytes))
+        chunk = (rows, *data.shape[1:])
+    return create_numbers(group, name, data, dtype=kind, chunk=chunk)
+
+
+def read_numbers(group: h5py.Group, name: str) -> NDArray[Any]:
+    """Read what `write_numbers` wrote; an enumeration as the integers it is of."""
+    # Past h5py's own objects: opening one costs more than reading a few thousand numbers.
+    dataset = h5d.open(group.id, name.encode("utf-8"))
+    data: NDArray[Any] = np.empty(dataset.shape, dtype=dataset.dtype)
+    if data.size:
+        dataset.read(h5s.ALL, h5s.ALL, data)
+    return data
 
 
 def write_texts(group: h5py.Group, name: str, texts: NDArray[Any] | list[str]) -> h5py.Dataset:
     """Store texts (n,) as variable-length UTF-8."""
     data = text_array(texts) if isinstance(texts, list) else texts
-    return group.create_dataset(name, data=data, dtype=_TEXT)
+    return create_texts(group, name, data)
 
 
-def read_texts(dataset: h5py.Dataset) -> NDArray[Any]:
+def read_texts(dataset: h5py.Dataset, rows: slice = slice(None)) -> NDArray[Any]:
     """Give texts (n,) as an object array of str."""
-    texts: NDArray[Any] = dataset.asstr()[...]
+    texts: NDArray[Any] = dataset.asstr()[rows]
     return texts
 
 
@@ -80,18 +86,19 @@ def write_labels(group: h5py.Group, name: str, labels: Labels) -> None:
         write_texts(group, name, labels.tolist())
 
 
-def read_labels(dataset: h5py.Dataset) -> Labels:
+def read_labels(group: h5py.Group, name: str) -> Labels:
     """Read what `write_labels` wrote."""
+    dataset = h5d.open(group.id, name.encode("utf-8"))
     members = h5py.check_enum_dtype(dataset.dtype)
     if members is None:
-        texts = read_texts(dataset).tolist()
+        texts = read_texts(h5py.Dataset(dataset)).tolist()
         return Labels.of([(text, 1) for text in texts])
     names = [""] * (max(members.values()) + 1)
     for label, number in members.items():
         names[number] = label
-    index = dataset[...].astype(np.uint16)
+    index = read_numbers(group, name).astype(np.uint16)
     if len(index) and int(index.max()) >= len(names):
-        raise ValueError(f"{dataset.name} has a number that names nothing")
+        raise ValueError(f"{name} has a number that names nothing")
     return Labels(tuple(names), index)
 
 
@@ -111,10 +118,12 @@ def write_value(group: h5py.Group, name: str, column: ValueColumn, valid: h5py.G
         write_numbers(valid, name, column.valid)
 
 
-def read_value(group: h5py.Group, name: str, valid: h5py.Group | None) -> ValueColumn:
-    """Read what `write_value` wrote."""
+def read_value(
+    group: h5py.Group, name: str, valid: h5py.Group | None, rows: slice = slice(None)
+) -> ValueColumn:
+    """Read what `write_value` wrote, or some rows of it (not of a ragged column)."""
     item = group[name]
-    mask = valid[name][...] if valid is not None and name in valid else None
+    mask = valid[name][rows] if valid is not None and name in valid else None
     if isinstance(item, h5py.Group):
         offsets = item["offsets"][...].astype(np.int64)
         data = item["data"][...]
@@ -123,8 +132,8 @@ def read_value(group: h5py.Group, name: str, valid: h5py.Group | None) -> ValueC
         return ValueColumn(ColumnKind.RAGGED, data, mask, offsets)
     if h5py.check_string_dtype(item.dtype) is not None:
         kind = ColumnKind.JSON if item.attrs.get("encoding") == _JSON_MARK else ColumnKind.STR
-        return ValueColumn(kind, read_texts(item), mask)
-    data = item[...]
+        return ValueColumn(kind, read_texts(item, rows), mask)
+    data = item[rows]
     return ValueColumn(_numeric_kind(data), data, mask)
 
 

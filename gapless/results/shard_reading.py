@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from gapless.declaration.errors import NewerFormat
 from gapless.results.block import AttemptRecord, ErrorRecord
@@ -16,14 +18,27 @@ from gapless.results.columns import ValueColumn
 from gapless.results.errors import ShardDamaged
 from gapless.results.origin import Origin
 from gapless.results.outcome import Outcome
-from gapless.results.shard_datasets import read_labels, read_texts, read_value
+from gapless.results.shard_datasets import (
+    read_labels,
+    read_numbers,
+    read_texts,
+    read_value,
+)
 from gapless.results.shard_rows import RowColumns, ShardRows
 from gapless.results.shard_seal import check_seal
 
 __all__ = ["ShardFile", "read_shard"]
 
 _MAJOR = 1
+_PIECE_BYTES = 4 * 2**20
+_TEXT_BYTES = 512
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError)
+_ROWS = frozenset(
+    (
+        *("run", "replicate", "epoch", "outcome", "complete", "attempt"),
+        *("started", "duration", "node", "code"),
+    )
+)
 _ERROR_TEXTS = (
     *("kind", "type", "message", "traceback", "cause"),
     *("fingerprint", "output_head", "output_tail"),
@@ -84,18 +99,23 @@ class ShardFile:
         with self._reading():
             group = self._file["runs"]
             rows = RowColumns(
-                run=group["run"][...].astype(np.uint64, copy=False),
-                replicate=group["replicate"][...],
-                epoch=group["epoch"][...].astype(np.uint32, copy=False),
-                outcome=group["outcome"][...].astype(np.uint8),
-                complete=group["complete"][...].astype(np.bool_, copy=False),
-                attempt=group["attempt"][...],
-                started_s=group["started"][...],
-                duration_s=group["duration"][...],
-                node=read_labels(group["node"]),
-                code=read_labels(group["code"]),
+                run=read_numbers(group, "run").astype(np.uint64, copy=False),
+                replicate=read_numbers(group, "replicate"),
+                epoch=read_numbers(group, "epoch").astype(np.uint32, copy=False),
+                outcome=read_numbers(group, "outcome").astype(np.uint8),
+                complete=read_numbers(group, "complete").astype(np.bool_, copy=False),
+                attempt=read_numbers(group, "attempt"),
+                started_s=read_numbers(group, "started"),
+                duration_s=read_numbers(group, "duration"),
+                node=read_labels(group, "node"),
+                code=read_labels(group, "code"),
             )
-            lengths = {len(dataset) for dataset in group.values()}
+            numbers: list[NDArray[Any]] = [
+                *(rows.run, rows.replicate, rows.epoch, rows.outcome, rows.complete, rows.attempt),
+                *(rows.started_s, rows.duration_s, rows.node.index, rows.code.index),
+            ]
+            lengths = {len(column) for column in numbers}
+            lengths |= {len(group[name]) for name in group if name not in _ROWS}
             if len(lengths) != 1 or (rows.outcome > max(Outcome)).any():
                 raise ValueError("its rows do not fit together")
             return rows
@@ -114,11 +134,22 @@ class ShardFile:
                 raise ValueError(f"value {name} has another number of rows")
             return column
 
-    def parameters(self) -> dict[str, ValueColumn]:
-        """Read the parameters of every row."""
+    def parameters(self, rows: slice = slice(None)) -> dict[str, ValueColumn]:
+        """Read the parameters of every row, or of some."""
         with self._reading():
             group = self._file["params"]
-            return {name: read_value(group, name, None) for name in group}
+            return {name: read_value(group, name, None, rows) for name in group}
+
+    def read_through(self) -> None:
+        """Read values, errors and attempts, a piece at a time, and keep none of it."""
+        with self._reading():
+            for part in ("values", "valid", "errors", "attempts"):
+                self._file[part].visititems(_read_in_pieces)
+            rows = len(self._file["runs/run"])
+            for name, item in (*self._file["values"].items(), *self._file["valid"].items()):
+                count = len(item["offsets"]) - 1 if isinstance(item, h5py.Group) else len(item)
+                if count != rows:
+                    raise ValueError(f"value {name} has another number of rows")
 
     def errors(self) -> list[tuple[int, ErrorRecord]]:
         """Read /errors as (row, error)."""
@@ -175,6 +206,16 @@ class ShardFile:
             yield
         except _DAMAGE as error:
             raise ShardDamaged(self.shard_id, str(error)[:200]) from error
+
+
+def _read_in_pieces(_name: str, item: h5py.Group | h5py.Dataset) -> None:
+    if isinstance(item, h5py.Dataset) and item.shape:
+        # A text may be a whole traceback.
+        item_bytes = _TEXT_BYTES if item.dtype.kind == "O" else item.dtype.itemsize
+        row_bytes = max(1, item_bytes * math.prod(item.shape[1:]))
+        step = max(1, _PIECE_BYTES // row_bytes)
+        for start in range(0, len(item), step):
+            item[start : start + step]
 
 
 def read_shard(data: bytes) -> ShardRows:

@@ -97,6 +97,8 @@ def encode_shard(
     """Write all rows of the blocks into one shard; the same blocks give the same bytes."""
     name = shard_id(origin)
     rows = _join_rows(blocks, runs)
+    # Before the file is open: it may read a table of the space from storage.
+    parameters = runs.parameters(rows.run)
     with _file_in_memory() as file:
         file.attrs["format"] = _FORMAT
         file.attrs["sweep"] = sweep_id
@@ -106,7 +108,7 @@ def encode_shard(
         file.attrs["origin_aggregator"] = origin.aggregator
         file.attrs["origin_number"] = origin.number
         _write_rows(file, rows)
-        _write_parameters(file, runs.parameters(rows.run))
+        _write_parameters(file, parameters)
         _write_values(file, blocks)
         _write_errors(file, blocks)
         _write_attempts(file, [attempt for block in blocks for attempt in block.attempts])

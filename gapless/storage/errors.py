@@ -3,6 +3,7 @@
 from gapless.errors import GaplessError
 
 __all__ = [
+    "ArrivedDamaged",
     "BlobMissing",
     "HomeError",
     "StorageError",
@@ -25,6 +26,13 @@ class BlobMissing(StorageError):
 
 class StorageUnavailable(StorageError):
     """Storage cannot be reached, is full or refuses writes for now: keep the work and try again."""
+
+
+class ArrivedDamaged(StorageUnavailable):
+    """What arrives has another checksum than it was stored with, each time it was read.
+
+    Parts of it are not compared (`get_range`): they tell what lies there.
+    """
 
 
 class StorageRefused(StorageUnavailable):

@@ -15,12 +15,14 @@ import stamina
 
 from gapless.storage.blobs import Blob, Blobs
 from gapless.storage.bulk_reads import read_many
-from gapless.storage.errors import BlobMissing, StorageRefused, StorageUnavailable
+from gapless.storage.errors import ArrivedDamaged, BlobMissing, StorageRefused, StorageUnavailable
 
 __all__ = ["PersistentBlobs"]
 
 _BATCH = 256
 """Objects read at once: so many are read again when one of them could not be."""
+_MOST_DAMAGED = 3
+"""So many times what arrives may be damaged before it is taken to lie there so."""
 _Result = TypeVar("_Result")
 
 # Without end; up to 5 s more by chance, so that many who wait do not come back at once.
@@ -103,11 +105,15 @@ class PersistentBlobs:
         return (*read_many(self._blobs, keys),)
 
     def _persistently(self, verb: Callable[[], _Result]) -> _Result:
-        waits = False
+        waits, damaged = False, 0
 
         def is_worth_waiting(error: Exception) -> bool:
-            nonlocal waits
+            nonlocal waits, damaged
             if not isinstance(error, StorageUnavailable) or isinstance(error, StorageRefused):
+                return False
+            # What lies there damaged will not mend by waiting.
+            damaged += isinstance(error, ArrivedDamaged)
+            if damaged > _MOST_DAMAGED:
                 return False
             if not waits:
                 self._tell(f"{error}; trying again until it works (ctrl-C ends this)")

@@ -26,6 +26,7 @@ from gapless.storage.s3_requests import (
     DamagedOnTheWay,
     S3Answer,
     S3Requests,
+    WrongChecksum,
 )
 from gapless.storage.s3_uploads import PART_BYTES, SHA256_NAME, S3Uploads
 
@@ -114,9 +115,9 @@ class S3Blobs:
             # boto3 compares too, but not an object that was stored in parts. One that another tool
             # put there has no such note.
             if expected is not None and hashlib.sha256(data).hexdigest() != expected:
-                raise DamagedOnTheWay(
+                raise WrongChecksum(
                     f"{self._url}/{key} arrived damaged: {len(data):,} bytes that are not those of "
-                    f"the SHA-256 it was stored with, {expected[:16]}…"
+                    f"the SHA-256 it was stored with, {expected[:16]}… (`sweep verify` tells more)"
                 )
             return data
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from gapless.aws import RAISED, AwsClients, Trouble, code_of, trouble_of
-from gapless.storage.errors import StorageError, StorageRefused, StorageUnavailable
+from gapless.storage.errors import ArrivedDamaged, StorageError, StorageRefused, StorageUnavailable
 
 __all__ = [
     "CONFLICT",
@@ -23,6 +23,7 @@ __all__ = [
     "DamagedOnTheWay",
     "S3Answer",
     "S3Requests",
+    "WrongChecksum",
 ]
 
 NO_SUCH_KEY = "NoSuchKey"
@@ -90,6 +91,10 @@ class DamagedOnTheWay(StorageUnavailable):
     """What arrived is not what is stored: cut short, or with another checksum."""
 
 
+class WrongChecksum(DamagedOnTheWay, ArrivedDamaged):
+    """All of it arrived, and is not what was stored once."""
+
+
 class S3Requests:
     """Sends requests to one bucket. Safe to use from several threads."""
 
@@ -124,6 +129,8 @@ class S3Requests:
         """Read the body of an answer to its end; DamagedOnTheWay when it breaks off or is wrong."""
         try:
             data: bytes = answer["Body"].read()
+        except FlexibleChecksumError as error:
+            raise WrongChecksum(f"an object of {self.bucket} arrived damaged: {error}") from error
         except RAISED as error:
             # boto3 sends nothing again once the body has begun.
             raise DamagedOnTheWay(f"an object of {self.bucket} broke off: {error}") from error

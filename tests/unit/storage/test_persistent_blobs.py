@@ -9,6 +9,7 @@ import stamina
 
 from gapless.storage.blobs import Blob, Blobs
 from gapless.storage.errors import (
+    ArrivedDamaged,
     BlobMissing,
     StorageError,
     StorageRefused,
@@ -113,6 +114,17 @@ def test_what_waiting_does_not_mend_is_told_at_once(verb: str, error: StorageErr
     with pytest.raises(type(error), match=str(error)):
         VERBS[verb][0](blobs)
     assert told == []
+
+
+def test_what_lies_there_damaged_is_not_waited_for_without_end() -> None:
+    damaged = ArrivedDamaged("another checksum")
+    unsteady = Unsteady(*[damaged] * 3)
+    unsteady.between, data = [], b"whole"
+    MemoryBlobs.put(unsteady, "a", data)
+    assert PersistentBlobs(unsteady, tell=[].append).get("a") == data
+    unsteady.before = [damaged] * 10
+    with pytest.raises(ArrivedDamaged):
+        PersistentBlobs(unsteady, tell=[].append).get("a")
 
 
 def test_what_works_is_not_spoken_about() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from gapless.aws import Trouble
 from gapless.errors import UserMistake
-from gapless.storage.errors import StorageError, StorageRefused, StorageUnavailable
+from gapless.storage.errors import ArrivedDamaged, StorageError, StorageRefused, StorageUnavailable
 from gapless.storage.s3 import S3Blobs
 from tests.services.proxy import Rule
 from tests.services.proxy_calls import Reply
@@ -96,6 +96,14 @@ def test_a_large_object_damaged_on_the_way_never_passes(
     blobs.put("a", large)
     bucket.fail(fault, "GetObject", times=None)
     with pytest.raises(StorageUnavailable, match=r"broke off|arrived damaged"):
+        blobs.get("a")
+
+
+def test_an_object_that_lies_there_with_another_checksum_is_told_apart(bucket: Bucket) -> None:
+    blobs = bucket.blobs()
+    blobs.put("a", b"0123456789")
+    bucket.fail(FlippedUnseen(), "GetObject", times=None)
+    with pytest.raises(ArrivedDamaged, match="SHA-256"):
         blobs.get("a")
 
 

@@ -1,0 +1,300 @@
+"""`sweep verify`: what it says, what it does, what it ends with.
+
+Most tests call the program in this process, with the same command line: starting it anew takes a
+second each time. The first test of a folder home and the one on S3 start real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gapless.aws import AwsClients
+from gapless.cli import app
+from gapless.declaration.runset import RunSet
+from gapless.declaration.space import Space
+from gapless.declaration.sweep import FrozenSweep, Sweep
+from gapless.results.coverage import CoverageReader
+from gapless.storage import layout
+from gapless.storage.blobs import Blobs
+from gapless.storage.s3 import S3Blobs
+from gapless.wiring import Home, open_home
+from receipts.submit import submit
+from tests.services.servers import Service
+from tests.unit.cli.a_place import GAPLESS_VARIABLES, Place
+from tests.unit.cli.s3_places import S3Place
+from tests.unit.receipts.world import CODE
+from tests.unit.results.verified_home import VerifiedHome
+
+BY_NAME = ("verify", "walk")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and its exit status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Here:
+    """Gives commands within this process."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def do(self, *arguments: str) -> Answer:
+        """Give a command."""
+        result = CliRunner().invoke(app, list(arguments), env={"GAPLESS_HOME": str(self.home)})
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return Answer(result.exit_code, result.stdout, result.stderr)
+
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        """Give a command with --json and read its document."""
+        answer = self.do(*arguments, "--json")
+        assert answer.returncode == status, answer.stderr
+        return json.loads(answer.stdout)
+
+
+class Sweep100(VerifiedHome):
+    """A sweep of 100 runs that was submitted and whose jobs are done: its shards are to be kept."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        super().__init__(blobs=home.blobs)
+
+    def store_sweep(self) -> None:
+        enter(self.frozen, self._home)
+        with closing(self._home.queues()) as queues:
+            jobs = layout.jobs_queue(self.sweep_id)
+            taken = queues.receive([jobs], most=10, wait_s=0.0, lease_s=900.0)
+            assert all(answer.ok for answer in queues.delete([each.lease for each in taken]))
+
+
+def enter(frozen: FrozenSweep, home: Home) -> None:
+    """Submit a sweep, in one job."""
+    with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
+        submit(
+            frozen,
+            CODE,
+            ledger=ledger,
+            queues=queues,
+            store=home.store,
+            clock=time.time,
+            new_id=lambda: uuid.uuid4().hex,
+            job_size=100,
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    for name in GAPLESS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return Here(tmp_path / "sweeps")
+
+
+@pytest.fixture
+def home(place: Here) -> Sweep100:
+    return Sweep100(open_home(place.home, create=True))
+
+
+def covered(blobs: Blobs, sweep_id: str) -> RunSet:
+    return CoverageReader(blobs, sweep_id).refresh().final()
+
+
+def one(document: Any) -> Any:
+    (found,) = document["sweeps"]
+    return found
+
+
+def test_a_complete_sweep_ends_with_0_and_says_what_was_read_at_which_rate(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    home = Sweep100(open_home(place.home, create=True))
+    home.keep_runs(0, 60)
+    home.keep_runs(60, 100)
+    answer = place.do("verify")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert f"{home.sweep_id}: 2 shards read, 100 rows" in answer.stdout
+    assert "rows/s" in answer.stdout
+    assert "complete: every run has its result" in answer.stdout
+    assert answer.stderr == ""
+
+
+def test_a_bad_shards_runs_are_gaps_and_reconcile_sends_them(place: Here, home: Sweep100) -> None:
+    home.keep_runs(0, 60)
+    bad = home.keep_runs(60, 100)
+    home.flip(home.shard_key(bad), 5000)
+    answer = place.do("verify", "--home", str(place.home))
+    assert answer.returncode == 4, answer.stdout + answer.stderr
+    assert f"shard {bad.shard_id} (changed)" in answer.stdout
+    assert "set aside (see quarantine/shards/" in answer.stdout
+    assert "60-99" in answer.stdout
+    assert f"`sweep reconcile {home.sweep_id} --resubmit --home {place.home}`" in answer.stdout
+    assert place.do("reconcile").returncode == 4
+    sent = place.json("reconcile", "--resubmit", status=3)
+    assert sent["resubmitted"] == 40
+    assert place.do("verify").returncode == 3
+
+
+def test_looking_only_says_what_would_be_gaps(place: Here, home: Sweep100) -> None:
+    home.keep_runs(0, 60)
+    bad = home.keep_runs(60, 100)
+    home.flip(home.shard_key(bad), 5000)
+    before = home.objects("sweeps/")
+    answer = place.do("verify", "--dry-run")
+    assert answer.returncode == 4
+    assert "40 runs would be gaps; nothing was changed" in answer.stdout
+    assert home.objects("sweeps/") == before
+    assert home.aside() == {}
+
+
+def test_the_document_holds_all_that_was_found(place: Here, home: Sweep100) -> None:
+    home.keep_runs(0, 60)
+    home.keep_failed(0)
+    bad = home.keep_runs(60, 100)
+    home.flip(home.shard_key(bad), 5000)
+    document = place.json("verify", status=4)
+    found = one(document)
+    assert document["exit_status"] == found["exit_status"] == 4
+    assert (found["sweep"], found["total"], found["shards"]) == (home.sweep_id, 100, 3)
+    assert (found["rows"], found["lacking"], found["mode"]) == (61, 40, "mend")
+    assert found["coverage"] == {"0": {"ok": 60, "failed": 1}}
+    assert found["lost"] == {"0": 40}
+    assert found["lost_ranges"] == {"0": [[60, 99]]}
+    (finding,) = found["findings"]
+    assert finding["name"] == bad.shard_id
+    assert (finding["found"], finding["action"]) == ("changed", "set aside")
+    assert (place.home / finding["note"]).is_file()
+    assert (found["without_receipt"], found["unasked"], found["no_ledger"]) == (0, 0, "")
+    assert found["reconcile"]["gaps"] == 40
+
+
+def test_a_file_that_is_as_it_was_written_is_moved_only_by_force(
+    place: Here, home: Sweep100
+) -> None:
+    home.keep_runs(0, 100)
+    home.keep(home.shard(sweep_id="walk-00000000"))
+    (name,) = [b.key for b in home.blobs.list("sweeps/") if b.key.endswith("000002.json")]
+    text = home.blobs.get(name).replace(b"walk-00000000", home.sweep_id.encode())
+    home.blobs.put(name, text)
+    answer = place.do("verify")
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert f"`sweep verify {home.sweep_id} --force`" in answer.stdout
+    assert place.do("verify", "--force").returncode == 0
+    assert len(home.aside()) == 2
+
+
+def test_without_a_ledger_the_home_alone_is_verified(place: Here, home: Sweep100) -> None:
+    home.keep_runs(0, 100)
+    for path in place.home.glob("ledger.db*"):
+        path.unlink()
+    answer = place.do("verify")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "compared with the declaration alone" in answer.stderr
+    assert not (place.home / "ledger.db").exists()
+    (key,) = [each for each in home.objects("sweeps/") if each.endswith(".h5")]
+    home.flip(key, 300)
+    answer = place.do("verify")
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert "not complete: 100 runs without a result: 0-99" in answer.stdout
+
+
+def test_a_ledger_that_lacks_receipts_is_told(place: Here, home: Sweep100) -> None:
+    home.keep_runs(0, 100)
+    opened = open_home(place.home, create=False)
+    with closing(opened.ledger()) as ledger:
+        row = ledger.sweep(home.sweep_id)
+        assert row is not None
+        ledger.forget_sweep(home.sweep_id)
+        ledger.record_sweep(row)
+    answer = place.do("verify")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "100 runs (0-99) have no receipt" in answer.stderr
+    assert "that no receipt asked for" in answer.stderr
+    assert place.do("reconcile", "--rebuild").returncode == 0
+    assert place.do("verify").stderr == ""
+
+
+def test_all_sweeps_of_the_home_are_verified_and_the_worst_counts(
+    place: Here, home: Sweep100
+) -> None:
+    home.keep_runs(0, 100)
+    other = Sweep(name="other", function="a:a", space=Space.grid(n=[1, 2])).freeze()
+    enter(other, open_home(place.home, create=False))
+    assert place.do("verify").returncode == 3
+    assert [each["exit_status"] for each in place.json("verify", status=3)["sweeps"]] == [3, 0]
+    assert place.do(*BY_NAME).returncode == 0
+    (key,) = [each for each in home.objects("sweeps/") if each.endswith(".h5")]
+    home.flip(key, 300)
+    assert place.do("verify").returncode == 4
+
+
+def test_a_home_without_sweeps_has_nothing_wrong(place: Here) -> None:
+    open_home(place.home, create=True)
+    answer = place.do("verify")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "holds no sweep yet" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("verify", "--dry-run", "--force"), "--dry-run"), (("verify", "other"), "other")],
+)
+def test_bad_usage_is_told_with_status_2(
+    place: Here, home: Sweep100, words: tuple[str, ...], said: str
+) -> None:
+    answer = place.do(*words)
+    assert answer.returncode == 2
+    assert said in answer.stderr
+
+
+def test_a_removed_sweep_leaves_nothing_aside(place: Here, home: Sweep100) -> None:
+    bad = home.keep_runs(0, 100)
+    home.flip(home.shard_key(bad), 300)
+    assert place.do("verify").returncode == 4
+    assert home.aside()
+    assert place.do("cancel", "walk").returncode == 0
+    assert place.do("remove", "walk", "--yes").returncode == 0
+    assert home.objects("quarantine/") == {}
+
+
+def test_reading_a_damaged_shard_says_that_verify_sets_it_aside(
+    place: Here, home: Sweep100
+) -> None:
+    bad = home.keep_runs(0, 100)
+    home.flip(home.shard_key(bad), 300)
+    answer = place.do("results")
+    assert answer.returncode == 1
+    assert "`sweep verify`" in answer.stderr
+
+
+def test_on_s3_a_bad_shards_runs_are_gaps_though_the_queues_cannot_show_it(
+    tmp_path: Path, on_moto: Service, moto_server: Service
+) -> None:
+    place = S3Place(tmp_path, moto_server)
+    place.make_home()
+    state = tmp_path / "state"
+    place.environment["GAPLESS_STATE"] = str(state)
+    home = Sweep100(open_home(place.url, state=state, create=False))
+    home.keep_runs(0, 60)
+    bad = home.keep_runs(60, 100)
+    clients = AwsClients("s3")
+    blobs = S3Blobs(place.address.bucket, "h", clients=clients)
+    data = bytearray(bad.data)
+    data[len(data) // 2] ^= 8
+    blobs.put(home.shard_key(bad), bytes(data))
+    answer = place.do("verify")
+    assert answer.returncode == 4, answer.stdout + answer.stderr
+    assert f"shard {bad.shard_id} (changed)" in answer.stdout
+    assert covered(blobs, home.sweep_id) == RunSet.span(0, 60)
+    assert max(map(len, home.aside().values())) == len(data)
+    clients.close()
