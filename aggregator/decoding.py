@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+
+from numpy.typing import NDArray
 
 from aggregator.events import Buffered, MessageUndecodable, NewerFormatReceived
 from gapless.declaration.errors import DamagedMessage, NewerFormat
@@ -13,10 +16,21 @@ from gapless.storage.blobs import Blobs
 from gapless.storage.errors import BlobMissing
 from queueing.port import MAX_MESSAGE_BYTES, Message
 
-__all__ = ["MAX_CLAIM_BYTES", "ClaimGone", "open_blocks", "read_message"]
+__all__ = [
+    "MAX_CLAIM_BYTES",
+    "MAX_OPENED_BYTES",
+    "ClaimGone",
+    "block_bytes",
+    "open_blocks",
+    "read_message",
+]
 
 MAX_CLAIM_BYTES = 512 * 2**20
 """The largest claimed object that is fetched: a bound on memory, far above what a node writes."""
+MAX_OPENED_BYTES = 1024 * 2**20
+"""What the blocks of one delivery may take in memory: equal values are packed to next to nothing,
+so a message of some kilobytes can mean thousands of gigabytes. A node sends blocks of half a
+megabyte (or of one run), as they come within a second."""
 
 _CLAIMS = "claims/"
 
@@ -44,7 +58,9 @@ def read_message(message: Message) -> Buffered | MessageUndecodable | NewerForma
     )
 
 
-def open_blocks(buffered: Buffered, blobs: Blobs) -> list[Block]:
+def open_blocks(
+    buffered: Buffered, blobs: Blobs, *, most_bytes: int = MAX_OPENED_BYTES
+) -> list[Block]:
     """Decode a delivery's blocks and hold them against its header.
 
     DamagedMessage, ClaimGone, NewerFormat; StorageUnavailable when a claim cannot be read now.
@@ -55,7 +71,25 @@ def open_blocks(buffered: Buffered, blobs: Blobs) -> list[Block]:
     else:
         text = _fetch(delivery.claim, blobs)
     encoded = delivery_blocks(delivery, text)
-    return [_open(part, data) for part, data in zip(delivery.parts, encoded, strict=True)]
+    blocks: list[Block] = []
+    room = most_bytes
+    for part, data in zip(delivery.parts, encoded, strict=True):
+        block = _open(part, data)
+        room -= block_bytes(block)
+        if room < 0:
+            raise DamagedMessage(
+                f"delivery {delivery.delivery} unpacks to more than {most_bytes} bytes"
+            )
+        blocks.append(block)
+    return blocks
+
+
+def block_bytes(block: Block) -> int:
+    """Say what the columns of a block take in memory (texts: their references only)."""
+    columns: list[NDArray[Any]] = [column.data for column in block.values.values()]
+    columns += [block.run, block.outcome, block.complete, block.attempt]
+    columns += [block.started_s, block.duration_s]
+    return sum(column.nbytes for column in columns)
 
 
 def _check_size(body: str) -> None:

@@ -45,6 +45,14 @@ class SweepState(enum.Enum):
     GONE = "gone"
 
 
+SWEEP_TRANSITIONS: Mapping[SweepState, frozenset[SweepState]] = {
+    # A person may take anything back, and of two changes the second alone may be heard of.
+    state: frozenset(SweepState) - {state}
+    for state in SweepState
+}
+"""What may become of a sweep as an aggregator knows it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Buffered:
     """A delivery in hand: its lease, its decoded header, its whole body, still encoded.
@@ -96,7 +104,8 @@ class ShardStored:
 
     `stored` lists the deliveries whose rows the shard holds (with `proof`; empty without a shard),
     `final` those that needed no storing, `rejected` those that cannot be used, with the reason,
-    `newer` those that hold a block of a newer format.
+    `newer` those that hold a block of a newer format, or did not fit in memory with the others:
+    they are given back.
     """
 
     sweep_id: str

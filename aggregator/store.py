@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aggregator.commands import Flush, QuarantineMessage
-from aggregator.decoding import ClaimGone, open_blocks
+from aggregator.decoding import MAX_OPENED_BYTES, ClaimGone, block_bytes, open_blocks
 from aggregator.errors import AggregatorError
 from aggregator.events import (
     Buffered,
@@ -78,13 +78,26 @@ class _Prepared:
 
 
 class DeliveryStore:
-    """Stores the deliveries of one aggregator. Used by one thread at a time."""
+    """Stores the deliveries of one aggregator. Used by one thread at a time.
 
-    def __init__(self, blobs: Blobs, home: HomeView, origins: Origins, own: OwnCoverage) -> None:
+    `most_opened_bytes`: what the deliveries of one shard may take in memory; once they do, the rest
+    of the batch is given back.
+    """
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        home: HomeView,
+        origins: Origins,
+        own: OwnCoverage,
+        *,
+        most_opened_bytes: int = MAX_OPENED_BYTES,
+    ) -> None:
         self._blobs = blobs
         self._home = home
         self._origins = origins
         self._own = own
+        self._most_opened_bytes = most_opened_bytes
         self._open: dict[tuple[str, int], _Prepared] = {}
 
     def flush(self, command: Flush) -> ShardStored | FlushFailed:
@@ -138,9 +151,16 @@ class DeliveryStore:
             prepared.rejected = [(each, reason) for each in command.batch]
             return prepared
         opened: list[tuple[Buffered, list[Block]]] = []
+        opened_bytes = 0
         for each in command.batch:
+            if opened_bytes > self._most_opened_bytes:
+                # Small messages may unpack to very much: given back, for another shard.
+                prepared.newer.append(each)
+                continue
             try:
-                opened.append((each, open_blocks(each, self._blobs)))
+                blocks = open_blocks(each, self._blobs)
+                opened.append((each, blocks))
+                opened_bytes += sum(map(block_bytes, blocks))
             except ClaimGone as error:
                 self._judge_gone_claim(each, str(error), prepared)
             except NewerFormat:

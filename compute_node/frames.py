@@ -7,6 +7,7 @@ memory is taken for it: user code runs in the process at the other end.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from typing import Any
@@ -156,9 +157,12 @@ class _FrameReader:
 
     def _decode(self, header: bytes) -> Any:
         try:
-            return self._decoder.decode(header)
-        except (msgspec.DecodeError, RecursionError) as error:
+            frame = self._decoder.decode(header)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise FrameError(f"a frame cannot be read: {error}"[:200]) from error
+        if isinstance(frame, Made) and not 0 <= frame.busy_s < math.inf:
+            raise FrameError(f"a frame says that its runs took {frame.busy_s} s")
+        return frame
 
 
 def agent_frames() -> _FrameReader:

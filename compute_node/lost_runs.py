@@ -21,6 +21,7 @@ from gapless.results.outcome import Outcome
 
 __all__ = ["attempt_record", "lost_block"]
 
+_MOST_ATTEMPTS = 2**16 - 1
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -28,7 +29,8 @@ def attempt_record(attempt: Attempt, *, node: str) -> AttemptRecord:
     """Give an attempt as it is stored."""
     return AttemptRecord(
         run=attempt.run,
-        number=attempt.number,
+        # A job may have died more often than this can be told.
+        number=min(attempt.number, _MOST_ATTEMPTS),
         node=node,
         started_s=attempt.started_s,
         duration_s=attempt.duration_s,

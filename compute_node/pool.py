@@ -36,6 +36,7 @@ from compute_node.outbox import Outbox
 from compute_node.sessions import kill_sessions
 from compute_node.worker_process import WorkerProcess
 from gapless.declaration.errors import DamagedMessage
+from gapless.declaration.messages import text_digest
 from gapless.declaration.runset import RunSet
 
 __all__ = ["Pool"]
@@ -215,6 +216,8 @@ class Pool:
             case Unfit(text=text):
                 process.unfit = text
             case Made():
+                if not body.isascii() or text_digest(body.decode("ascii")) != frame.digest:
+                    raise FrameError("a block is not what its frame says")
                 runs = RunSet.from_wire(frame.runs)
                 self._post(
                     BlockMade(

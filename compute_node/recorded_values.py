@@ -130,10 +130,12 @@ def decode_hdf5(data: bytes) -> Recorded:
 
     values: dict[str, Any] = {}
     refused: dict[str, str] = {}
+    room = MOST_VALUES_BYTES
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             for name in file:
                 try:
+                    room -= _dataset_bytes(file, name, room)
                     values[name] = _dataset(file, name)
                 except ValuesUnreadable as error:
                     refused[name] = str(error)
@@ -145,6 +147,25 @@ def decode_hdf5(data: bytes) -> Recorded:
 
 
 _HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError, MemoryError, OverflowError)
+
+
+def _dataset_bytes(file: Any, name: str, room: int) -> int:
+    """Say how much a dataset takes in memory; ValuesUnreadable when that is more than `room`.
+
+    One that was never written takes nothing in its file, and all of its size here.
+    """
+    import h5py  # noqa: PLC0415
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return 0
+    dataset = file[name]
+    size = int(dataset.nbytes) if isinstance(dataset, h5py.Dataset) and dataset.shape else 0
+    if size > room:
+        raise ValuesUnreadable(
+            f"it has {size:,} bytes, the most is {MOST_VALUES_BYTES:,} for all datasets of a "
+            "file: keep a summary"
+        )
+    return size
 
 
 def _dataset(file: Any, name: str) -> Any:

@@ -61,7 +61,7 @@ def decode_recorded(data: bytes) -> Recorded:
         if answer.unreadable is not None:
             raise ValuesUnreadable(answer.unreadable)
         values = {name: _unpack(value) for name, value in answer.values.items()}
-    except (msgspec.DecodeError, ValueError, TypeError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, RecursionError, SyntaxError) as error:
         raise ValuesUnreadable(f"was read by a process that answered nonsense: {error}") from None
     return Recorded(values, answer.refused)
 

@@ -65,6 +65,7 @@ def read_address(location: str) -> PostgresqlAddress:
             f"write {_DRIVER}:// instead"
         )
     try:
+        location.encode()
         url = sa.make_url(location)
     except (sa.exc.ArgumentError, ValueError):
         # Without the cause: it may repeat a part of a password.

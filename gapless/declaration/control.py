@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
+import math
 from typing import Any
 
 import msgspec
 
 from gapless.declaration.errors import DamagedMessage, DeclarationError
 from gapless.declaration.formats import decode_record, encode_record
-from gapless.declaration.limits import Limits
+from gapless.declaration.limits import MAX_PRIORITY, Limits
+from gapless.declaration.messages import MAX_EPOCH
 from gapless.declaration.runset import RunSet
 
 __all__ = ["Asked", "Control", "ControlState", "SelfPause"]
@@ -81,7 +83,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def decode(cls, data: bytes) -> Control:
         """Read what `encode` wrote; DamagedMessage or NewerFormat."""
-        return decode_record(data, cls, kind="control", known=_CONTROL_MAJOR)
+        control = decode_record(data, cls, kind="control", known=_CONTROL_MAJOR)
+        run_time_s = control.run_time_s
+        if not 0 <= control.version < 2**53 or abs(control.priority) > MAX_PRIORITY:
+            raise DamagedMessage(f"control has version {control.version}, {control.priority=}")
+        if run_time_s is not None and not 0 < run_time_s < math.inf:
+            raise DamagedMessage(f"control says that a run takes {run_time_s} s")
+        return control
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +111,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def decode(cls, data: bytes) -> Asked:
         """Read what `encode` wrote; DamagedMessage or NewerFormat."""
         wire = decode_record(data, _AskedWire, kind="asked", known=_ASKED_MAJOR)
-        if wire.epoch < 1:
+        if not 1 <= wire.epoch <= MAX_EPOCH:
             raise DamagedMessage(f"runs were asked for anew at epoch {wire.epoch}")
         return cls(epoch=wire.epoch, runs=RunSet.from_wire(wire.runs), at_s=wire.at_s, why=wire.why)
 

@@ -18,6 +18,9 @@ _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASC
 _NOT_FINITE = re.compile(r"[+-]?(inf(inity)?|nan)", re.IGNORECASE)
 _TRUTHS = {"true": True, "True": True, "false": False, "False": False}
 _MOST_REPORTED = 10
+_MOST_DIGITS = 4_000
+"""Python reads no integer of many more digits; those beyond 64 bits are told by who takes them."""
+_SHOWN = 80
 
 
 def parse_table(data: bytes, *, filename: str) -> tuple[list[str], list[list[Any]]]:
@@ -74,7 +77,7 @@ def _check_rows(names: Sequence[str], rows: list[tuple[int, list[str]]], filenam
         if len(cells) != len(names)
     ]
     mistakes += [
-        f"{filename}, line {line}, column {name}: found nothing, expected a value"
+        f"{filename}, line {line}, column {name[:_SHOWN]}: found nothing, expected a value"
         for line, cells in rows
         for name, cell in zip(names, cells, strict=False)
         if not cell
@@ -88,7 +91,7 @@ def _check_rows(names: Sequence[str], rows: list[tuple[int, list[str]]], filenam
 
 def _column(name: str, cells: list[tuple[int, str]], filename: str) -> list[Any]:
     if all(_WHOLE.fullmatch(cell) for _, cell in cells):
-        return [int(cell) for _, cell in cells]
+        return [_whole(name, cell, line, filename) for line, cell in cells]
     if all(_NUMBER.fullmatch(cell) or _NOT_FINITE.fullmatch(cell) for _, cell in cells):
         return [_finite(name, cell, line, filename) for line, cell in cells]
     if all(cell in _TRUTHS for _, cell in cells):
@@ -96,11 +99,21 @@ def _column(name: str, cells: list[tuple[int, str]], filename: str) -> list[Any]
     return _each(cells, str)
 
 
+def _whole(name: str, cell: str, line: int, filename: str) -> int:
+    if len(cell) > _MOST_DIGITS:
+        raise DeclarationError(
+            f"{filename}, line {line}, column {name[:_SHOWN]}: found an integer of {len(cell):,} "
+            "digits, expected one within 64 bits"
+        )
+    return int(cell)
+
+
 def _finite(name: str, cell: str, line: int, filename: str) -> float:
     value = float(cell)
     if not math.isfinite(value):
         raise DeclarationError(
-            f"{filename}, line {line}, column {name}: found {cell}, expected a finite number"
+            f"{filename}, line {line}, column {name[:_SHOWN]}: found {cell[:_SHOWN]}, expected a "
+            "finite number"
         )
     return value
 

@@ -5,10 +5,8 @@ All of them are collected before any is reported, so that a person mends a file 
 
 from __future__ import annotations
 
-import datetime as dt
 import difflib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +14,11 @@ from typing import Any
 import msgspec
 
 from gapless.declaration.errors import DeclarationError
+from gapless.declaration.wording import describe
 
-__all__ = ["Key", "Mistakes", "Table", "TableOrTables", "describe", "nearest", "unknown_keys"]
+__all__ = ["Key", "Mistakes", "Table", "TableOrTables", "nearest", "unknown_keys"]
 
-_SHOWN = 60
+_LONGEST_LINE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,8 @@ class Mistakes:
         """Note one mistake in other words."""
         place = f"{self.source}: {key}" if key else self.source
         # Names and texts of the person's own may hold line ends.
-        self.lines.append(" ".join(f"{place}: {text}".splitlines()))
+        line = " ".join(f"{place}: {text}".splitlines())
+        self.lines.append(line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + "…")
 
     def raise_if_any(self) -> None:
         """Raise DeclarationError with every line."""
@@ -75,30 +75,6 @@ class Mistakes:
             inner = _inner_path(str(error))
             self.add(key + inner, found=describe(_at(value, inner)), expected=rule.expected)
             return None
-
-
-def describe(value: object) -> str:  # noqa: PLR0911 - one answer a type
-    """Say in a few words what a value of a TOML file is."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case float() if not math.isfinite(value):
-            return f"{value} (no finite number)"
-        case int() | float():
-            return str(value)[:_SHOWN]
-        case str():
-            text = json.dumps(value, ensure_ascii=False)
-            return f"the text {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'}"
-        case list() | tuple():
-            return f"a list of {len(value)}" if value else "an empty list"
-        case dict():
-            keys = ", ".join(str(key) for key in value)
-            return f"a table with {keys[:_SHOWN]}" if value else "an empty table"
-        case dt.date() | dt.time():
-            return f"a date or time ({value.isoformat()})"
-        case None:
-            return "nothing"
-    return f"a {type(value).__name__}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

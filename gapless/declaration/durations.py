@@ -6,6 +6,7 @@ import math
 import re
 
 from gapless.declaration.errors import DeclarationError
+from gapless.declaration.wording import describe
 
 __all__ = [
     "DURATION_EXPECTED",
@@ -37,6 +38,7 @@ _SIZE_UNITS = {
 }
 _LONGEST_S = 10**9
 _LARGEST_BYTES = 2**60
+_LONGEST_SHOWN = 60
 
 DURATION_EXPECTED = 'a duration above 0, like "5 ms", "10 min", "2 h" or a number of seconds'
 """What a duration looks like, for messages."""
@@ -50,7 +52,7 @@ def parse_duration(value: str | float) -> float:
     """Give seconds of "5 ms", "10min", "2 h" or of a plain number of seconds."""
     seconds = _quantity(value, units=_DURATION_UNITS, plain="s")
     if seconds is None or not 0 < seconds <= _LONGEST_S:
-        raise DeclarationError(f"found {value!r}, expected {DURATION_EXPECTED}")
+        raise DeclarationError(f"found {_shown(value)}, expected {DURATION_EXPECTED}")
     return seconds
 
 
@@ -58,12 +60,14 @@ def parse_size(value: str | float) -> int:
     """Give bytes of "2 GB" (10**9 each), "512 MiB" (2**20 each) or of a whole number of bytes."""
     size_bytes = _quantity(value, units=_SIZE_UNITS, plain="B")
     if size_bytes is None or not 1 <= size_bytes <= _LARGEST_BYTES:
-        raise DeclarationError(f"found {value!r}, expected {SIZE_EXPECTED}")
+        raise DeclarationError(f"found {_shown(value)}, expected {SIZE_EXPECTED}")
     return math.floor(size_bytes)
 
 
 def format_duration(seconds: float) -> str:
     """Write seconds for people, with the largest unit that fits: 0.005 -> "5 ms"."""
+    # Rounded first: 0.99999 s would else be shown as "1e+03 ms".
+    seconds = float(f"{seconds:.3g}")
     unit = "us"
     for name, factor in _DURATION_UNITS.items():
         if seconds >= factor:
@@ -71,10 +75,17 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / _DURATION_UNITS[unit]:.3g} {unit}"
 
 
+def _shown(value: object) -> str:
+    if isinstance(value, int):
+        return describe(value)
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else shown[:_LONGEST_SHOWN] + "…"
+
+
 def _quantity(
     value: object, *, units: dict[str, float] | dict[str, int], plain: str
 ) -> float | None:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) > _LARGEST_BYTES):
         return None
     if isinstance(value, int | float):
         return float(value) if math.isfinite(value) else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -168,7 +169,10 @@ class Expression:
         if len(self.text) > _LONGEST:
             raise DeclarationError(f"where: the expression is longer than {_LONGEST:,} characters")
         try:
-            self.body = ast.parse(self.text, mode="eval").body
+            with warnings.catch_warnings():
+                # What Python only warns of ("1if n else 2") is refused, not told to the terminal.
+                warnings.simplefilter("error")
+                self.body = ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else str(error)
             raise DeclarationError(f"where: {self.text!r} cannot be read: {reason}") from error

@@ -17,7 +17,8 @@ from pyroaring import BitMap64
 
 from gapless.declaration.canonical import canonical_json
 from gapless.declaration.columns import Column, column_of, first_rows
-from gapless.declaration.errors import DamagedMessage
+from gapless.declaration.errors import DamagedMessage, DeclarationError
+from gapless.declaration.permutation import MAX_COUNT
 
 __all__ = [
     "Block",
@@ -29,6 +30,7 @@ __all__ = [
     "add_numbers",
     "fetch_checked",
     "numbers_in_blocks",
+    "read_names",
     "strides",
 ]
 
@@ -87,15 +89,19 @@ class Factor:
     @classmethod
     def from_json(cls, written: dict[str, Any], fetch: Fetch) -> Factor:
         """Read what `to_json` gave; an object is fetched when its values are first needed."""
-        names, count = tuple(written["names"]), int(written["count"])
+        names, count = read_names(written["names"]), _read_count(written["count"])
+        listed, name = written.get("columns"), str(written.get("object"))
 
         def load() -> tuple[Column, ...]:
-            listed = written.get("columns")
-            if listed is None:
-                listed = msgspec.json.decode(fetch_checked(fetch, written["object"]))
-            if len(listed) != len(names) or any(len(each) != count for each in listed):
-                raise DamagedMessage(f"a factor of the space ({', '.join(names)}) is damaged")
-            return tuple(map(column_of, listed))
+            try:
+                columns: Any = listed
+                if columns is None:
+                    columns = msgspec.json.decode(fetch_checked(fetch, name))
+                return _read_columns(columns, width=len(names), count=count)
+            except (msgspec.DecodeError, TypeError, ValueError, DeclarationError) as error:
+                raise DamagedMessage(
+                    f"a factor of the space ({', '.join(names)}) is damaged: {error}"[:300]
+                ) from error
 
         return cls(names, count, load)
 
@@ -126,12 +132,15 @@ class Kept:
         held = np.empty(self.count, dtype=np.uint32 if last < 2**32 else np.uint64)
         filled = 0
         # By windows: a whole array of 64-bit numbers beside this one would cost thrice its memory.
-        for start in range(0, last + 1, _WINDOW):
+        start: int | None = int(self.bits.min())
+        while start is not None:
             window = BitMap64()
             window.add_range(start, start + _WINDOW)
             numbers = np.asarray((self.bits & window).to_array(), dtype=np.uint64)
             held[filled : filled + len(numbers)] = numbers
             filled += len(numbers)
+            # Not window by window: what is kept may lie far apart.
+            start = None if filled == self.count else int(self.bits.next_set_bit(start + _WINDOW))
         return held
 
     @cached_property
@@ -175,9 +184,9 @@ class Kept:
         yield self._written
 
     @classmethod
-    def from_json(cls, written: dict[str, Any], fetch: Fetch) -> Kept:
-        """Read what `to_json` gave."""
-        count, name = int(written["count"]), written["object"]
+    def from_json(cls, written: dict[str, Any], fetch: Fetch, *, candidates: int) -> Kept:
+        """Read what `to_json` gave, of a block of so many candidates."""
+        count, name = _read_count(written["count"]), str(written["object"])
 
         def load() -> BitMap64:
             data = fetch_checked(fetch, name)
@@ -187,6 +196,8 @@ class Kept:
                 raise DamagedMessage(f"object {name} is no bitmap of points") from error
             if len(bits) != count:
                 raise DamagedMessage(f"object {name} keeps {len(bits)} points, expected {count}")
+            if int(bits.max()) >= candidates:
+                raise DamagedMessage(f"object {name} keeps a point beyond {candidates} candidates")
             return bits
 
         return cls(count, load)
@@ -241,10 +252,35 @@ class Block:
     def from_json(cls, written: dict[str, Any], fetch: Fetch) -> Block:
         """Read what `to_json` gave."""
         kept = written.get("kept")
-        return cls(
-            tuple(Factor.from_json(each, fetch) for each in written["factors"]),
-            None if kept is None else Kept.from_json(kept, fetch),
-        )
+        factors = tuple(Factor.from_json(each, fetch) for each in written["factors"])
+        candidates = math.prod(factor.count for factor in factors)
+        if candidates > MAX_COUNT:
+            raise DamagedMessage(f"a block of {len(factors)} factors has too many candidates")
+        if kept is None:
+            return cls(factors)
+        return cls(factors, Kept.from_json(kept, fetch, candidates=candidates))
+
+
+def read_names(written: Any) -> tuple[str, ...]:
+    """Give the names of parameters as read from JSON; ValueError."""
+    if not isinstance(written, list) or not all(isinstance(name, str) for name in written):
+        raise ValueError("its names are no list of texts")
+    if len(set(written)) != len(written):
+        raise ValueError("a name stands twice in it")
+    return tuple(written)
+
+
+def _read_columns(written: Any, *, width: int, count: int) -> tuple[Column, ...]:
+    fits = type(written) is list and len(written) == width
+    if not fits or any(type(each) is not list or len(each) != count for each in written):
+        raise ValueError("its columns are others than it says")
+    return tuple(map(column_of, written))
+
+
+def _read_count(written: Any) -> int:
+    if type(written) is not int or not 1 <= written <= MAX_COUNT:
+        raise ValueError("a count that cannot be")
+    return written
 
 
 def strides(factors: Sequence[Factor]) -> list[int]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from gapless.declaration.columns import Column, Kind, gather, joined_kind
 from gapless.declaration.errors import DamagedMessage
-from gapless.declaration.factors import Block, Factor, Fetch, Rows
+from gapless.declaration.factors import Block, Factor, Fetch, Rows, read_names
+from gapless.declaration.permutation import MAX_COUNT
 
 __all__ = ["FrozenSpace", "points_in"]
 
@@ -100,16 +101,18 @@ class FrozenSpace:
         DamagedMessage when it is no such thing, or later when an object is damaged.
         """
         try:
-            names = tuple(written["names"])
+            names = read_names(written["names"])
             blocks = tuple(Block.from_json(block, fetch) for block in written["blocks"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedMessage(f"not a space: {error!r}"[:200]) from error
         for block in blocks:
             held = sorted(name for factor in block.factors for name in factor.names)
             if held != sorted(names) or block.count < 1:
-                raise DamagedMessage(f"not a space: a block has the names {held}")
-        if not blocks:
-            raise DamagedMessage("not a space: it has no blocks")
+                raise DamagedMessage(f"not a space: a block has the names {held}"[:200])
+        if not 1 <= sum(block.count for block in blocks) <= MAX_COUNT:
+            raise DamagedMessage(
+                "not a space: it has no blocks, or more points than can be counted"
+            )
         return cls(names, blocks)
 
 

@@ -10,10 +10,13 @@ import msgspec
 
 from gapless.declaration.errors import BadLimits
 
-__all__ = ["RETRIABLE", "Limits"]
+__all__ = ["MAX_PRIORITY", "RETRIABLE", "Limits"]
 
 RETRIABLE = ("failed", "timeout", "lost")
 """The outcomes after which another attempt can be asked for."""
+
+MAX_PRIORITY = 1_000
+"""Priorities run from -1,000 to 1,000; higher ones are worked on first."""
 
 _PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*", re.ASCII)
 _MOST_ATTEMPTS = 1_000

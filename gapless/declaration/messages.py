@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from gapless.declaration.errors import DamagedMessage, NewerFormat
-from gapless.declaration.runset import RunSet
+from gapless.declaration.runset import MAX_RUNS, RunSet
 
 __all__ = [
+    "MAX_EPOCH",
     "Claim",
     "Delivery",
     "Job",
@@ -32,8 +33,13 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+MAX_EPOCH = 2**32 - 1
+"""The highest epoch: results keep it in 32 bits."""
+
 _JOB_MAJOR = 1
 _DELIVERY_MAJOR = 1
+_MOST_DEATHS = 2**31
+_LONGEST_ID = 1_000
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,9 +144,13 @@ def decode_job(body: str) -> Job:
     """Read a job's body; DamagedMessage or NewerFormat when it cannot be."""
     _check_format(body, kind="job", known=_JOB_MAJOR)
     wire = _decode(_read_job, body, kind="job")
+    _check_ids("job", wire.sweep, wire.job)
+    _check_epoch(wire.epoch)
+    if not 0 <= wire.deaths <= _MOST_DEATHS:
+        raise DamagedMessage(f"job {wire.job[:80]!r} has an impossible number of deaths")
     runs = RunSet.from_wire(wire.runs)
-    if not runs or wire.epoch < 0 or wire.deaths < 0:
-        raise DamagedMessage(f"job {wire.job[:80]!r} has no runs or a negative number")
+    if not runs:
+        raise DamagedMessage(f"job {wire.job[:80]!r} has no runs")
     return Job(sweep=wire.sweep, job=wire.job, runs=runs, epoch=wire.epoch, deaths=wire.deaths)
 
 
@@ -180,14 +190,11 @@ def decode_delivery(body: str) -> Delivery:
     line = body.partition("\n")[0]
     _check_format(line, kind="delivery", known=_DELIVERY_MAJOR)
     wire = _decode(_read_delivery, line, kind="delivery")
-    parts = tuple(
-        Part(runs=RunSet.from_wire(part.runs), epoch=part.epoch, digest=part.digest)
-        for part in wire.parts
-    )
-    if not parts or any(part.epoch < 0 or not part.runs for part in parts):
-        raise DamagedMessage(f"delivery {wire.delivery[:80]!r} has no runs or a negative epoch")
+    _check_ids("delivery", wire.sweep, wire.delivery, wire.node)
+    parts = _read_parts(wire)
     claim = None
     if wire.claim is not None:
+        _check_ids("delivery", wire.claim.key, wire.claim.sha256)
         claim = Claim(
             key=wire.claim.key, sha256=wire.claim.sha256, size_bytes=wire.claim.size_bytes
         )
@@ -215,6 +222,36 @@ def delivery_blocks(delivery: Delivery, texts: str) -> list[bytes]:
         except (binascii.Error, ValueError) as error:
             raise DamagedMessage(f"delivery {delivery.delivery}: a block is not base64") from error
     return blocks
+
+
+def _read_parts(wire: _DeliveryWire) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    total = 0
+    for each in wire.parts:
+        _check_epoch(each.epoch)
+        _check_ids("delivery", each.digest)
+        runs = RunSet.from_wire(each.runs)
+        # Before the next one: ten bytes can name as many runs as a set may hold (13 MB of memory).
+        total += len(runs)
+        if not runs or total > MAX_RUNS:
+            raise DamagedMessage(
+                f"delivery {wire.delivery[:80]!r} has a part without runs, or too many"
+            )
+        parts.append(Part(runs=runs, epoch=each.epoch, digest=each.digest))
+    if not parts:
+        raise DamagedMessage(f"delivery {wire.delivery[:80]!r} has no runs")
+    return tuple(parts)
+
+
+def _check_ids(kind: str, *ids: str) -> None:
+    # Who changes a job writes them again: what cannot be written must not be read.
+    if not all(each.isascii() and len(each) <= _LONGEST_ID for each in ids):
+        raise DamagedMessage(f"a {kind} has an id that is not ASCII or too long")
+
+
+def _check_epoch(epoch: int) -> None:
+    if not 0 <= epoch <= MAX_EPOCH:
+        raise DamagedMessage(f"a message has the epoch {str(epoch)[:40]}")
 
 
 def _ascii(wire: msgspec.Struct) -> str:

@@ -1,4 +1,4 @@
-"""A seeded permutation of [0, count), computed for each index alone: no table.
+"""A seeded permutation of [0, count), computed for each index alone: no table but a small one.
 
 A Feistel network with unequal halves on the least power of two >= count, walked along its cycle
 until it lands below count (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002): fewer
@@ -7,6 +7,8 @@ depend on it.
 """
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,9 @@ _ROUNDS = 8
 _LEAST_BITS = 6
 """Fewer bits give an uneven choice among the orders of a handful of elements (measured on 5)."""
 _BLOCK = 1 << 15
+_MOST_LISTED = 1 << 12
+"""Up to so many elements the whole order is kept (32 KiB): it is asked for in small parts, each of
+which costs as much as the whole (0.1 ms)."""
 _MULTIPLIER = np.uint64(0x94D049BB133111EB)
 _HALF = np.uint64(32)
 
@@ -30,8 +35,19 @@ def permute(indices: NDArray[np.int64], *, count: int, key: int) -> NDArray[np.i
     """Give the place of each index (0 <= index < count <= 2**62) in the order `key` stands for."""
     if not 1 <= count <= MAX_COUNT:
         raise ValueError(f"a permutation of {count} elements: expected 1 to 2**62")
+    if count <= _MOST_LISTED:
+        return _listed(count, key)[indices]
+    return _walked(indices, count, key)
+
+
+@functools.lru_cache(maxsize=64)
+def _listed(count: int, key: int) -> NDArray[np.int64]:
     if count == 1:
-        return np.zeros(len(indices), dtype=np.int64)
+        return np.zeros(1, dtype=np.int64)
+    return _walked(np.arange(count, dtype=np.int64), count, key)
+
+
+def _walked(indices: NDArray[np.int64], count: int, key: int) -> NDArray[np.int64]:
     bits = max(_LEAST_BITS, (count - 1).bit_length())
     network = _Network(bits, key)
     result = indices.astype(np.uint64)

@@ -213,9 +213,15 @@ class RunSet:
     def deserialize(cls, data: bytes) -> RunSet:
         """Read the portable 64-bit roaring serialisation; DamagedMessage when it is none."""
         try:
-            return cls(BitMap64.deserialize(data))
+            runs = cls(BitMap64.deserialize(data))
         except Exception as error:
             raise DamagedMessage(f"not a serialised set of runs ({len(data)} bytes)") from error
+        if runs and (runs.greatest >= 2**63 or len(runs) > MAX_RUNS):
+            raise DamagedMessage(
+                f"a set of {len(runs)} runs up to {runs.greatest}: the most are {MAX_RUNS}, below "
+                "2**63"
+            )
+        return runs
 
     def to_text(self) -> str:
         """Give the serialisation as base64 (ASCII)."""

@@ -96,9 +96,12 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         ranges = [(part.replicate_start, part.replicate_stop) for part in wire.parts]
         if not ranges or wire.base < 0 or any(not 0 <= start < stop for start, stop in ranges):
             raise DamagedMessage(f"segment {wire.number} has no runs or a negative number")
-        return cls(
+        segment = cls(
             number=wire.number, base=wire.base, parts=wire.parts, order=wire.order, key=wire.key
         )
+        if wire.number < 0 or not 0 <= wire.key < 2**63 or wire.base + segment.count > MAX_COUNT:
+            raise DamagedMessage(f"segment {wire.number} has a number that cannot be")
+        return segment
 
 
 class _Wire(msgspec.Struct, kw_only=True):
@@ -151,7 +154,10 @@ def _read(data: bytes) -> _Wire:
         if name == "gapless.segment" and major.isascii() and major.isdigit():
             if int(major[:9]) != _MAJOR:
                 raise NewerFormat(kind="segment", found=int(major[:9]), known=_MAJOR)
-            return msgspec.json.decode(data, type=_Wire)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            wire = msgspec.json.decode(data, type=_Wire)
+            # As for records: what cannot be written again was never written by us.
+            canonical_json(msgspec.to_builtins(wire))
+            return wire
+    except (msgspec.DecodeError, UnicodeError, RecursionError, DeclarationError) as error:
         raise DamagedMessage(f"not a segment: {error}"[:300]) from error
     raise DamagedMessage(f"not a segment: format {found[:80]!r}")

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from gapless.declaration.csvtable import parse_table
-from gapless.declaration.document import Key, Mistakes, Table, TableOrTables, describe, nearest
+from gapless.declaration.document import Key, Mistakes, Table, TableOrTables, nearest
 from gapless.declaration.errors import DeclarationError
 from gapless.declaration.space import Space
+from gapless.declaration.wording import describe
 
 __all__ = ["SPACE", "TableReader", "plain_table", "read_space"]
 

@@ -17,10 +17,10 @@ from msgspec import Meta, Struct
 
 from gapless.declaration.canonical import canonical_json, digest_of
 from gapless.declaration.columns import plain
-from gapless.declaration.document import Mistakes, describe
-from gapless.declaration.errors import DeclarationError
+from gapless.declaration.document import Mistakes
+from gapless.declaration.errors import DamagedMessage, DeclarationError
 from gapless.declaration.formats import decode_record, encode_record
-from gapless.declaration.limits import Limits
+from gapless.declaration.limits import MAX_PRIORITY, Limits
 from gapless.declaration.runs import Segment, first_segment
 from gapless.declaration.runset import MAX_RUNS
 from gapless.declaration.space import Space
@@ -31,9 +31,11 @@ from gapless.declaration.target import (
     command_mistakes,
     function_name,
 )
+from gapless.declaration.wording import describe
 
 __all__ = [
     "MAX_NAME",
+    "MAX_PRIORITY",
     "RESERVED_PARAMETERS",
     "CommandTarget",
     "Declaration",
@@ -52,8 +54,6 @@ NAME_EXPECTED = (
 )
 RESERVED_PARAMETERS = ("seed", "run", "setup", "replicate", "run_dir")
 """Names that user code gets from gapless and that no parameter may have."""
-MAX_PRIORITY = 1_000
-"""Priorities run from -1,000 to 1,000; higher ones are worked on first."""
 
 _MAJOR = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
@@ -93,7 +93,12 @@ class Declaration(Struct, frozen=True, kw_only=True):
     @classmethod
     def decode(cls, data: bytes) -> Declaration:
         """Read sweep.json; DamagedMessage or NewerFormat."""
-        return decode_record(data, cls, kind="sweep", known=_MAJOR)
+        declaration = decode_record(data, cls, kind="sweep", known=_MAJOR)
+        if not is_sweep_name(declaration.name):
+            raise DamagedMessage(f"a sweep is called {declaration.name[:80]!r}")
+        if declaration.replicates > MAX_RUNS or declaration.seed >= 2**63:
+            raise DamagedMessage(f"sweep {declaration.name} has an impossible number")
+        return declaration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from gapless.declaration.document import (
     Mistakes,
     Table,
     TableOrTables,
-    describe,
     unknown_keys,
 )
 from gapless.declaration.durations import (
@@ -34,6 +33,7 @@ from gapless.declaration.space import Space
 from gapless.declaration.spacefile import SPACE, TableReader, plain_table, read_space
 from gapless.declaration.sweep import MAX_PRIORITY, NAME_EXPECTED, Sweep, is_sweep_name
 from gapless.declaration.target import function_name
+from gapless.declaration.wording import describe
 
 __all__ = ["parse_sweep_file"]
 
@@ -89,7 +89,16 @@ def parse_sweep_file(text: bytes, *, filename: str, read: TableReader) -> Sweep:
     cannot). The sweep's `code` is as written: relative to the file.
     """
     mistakes = Mistakes(filename)
-    document = _toml(text, mistakes)
+    try:
+        return _read(_toml(text, mistakes), mistakes, read)
+    except RecursionError:
+        # Dotted keys nest without end.
+        mistakes.say("", "found values nested too deeply, expected fewer tables in tables")
+    mistakes.raise_if_any()
+    raise AssertionError
+
+
+def _read(document: dict[str, Any], mistakes: Mistakes, read: TableReader) -> Sweep:
     for key, expected in unknown_keys(document, _FILE):
         mistakes.add(key, found="an unknown key", expected=expected)
     values = _known_values(document, _FILE, "", mistakes)
@@ -117,7 +126,7 @@ def parse_sweep_file(text: bytes, *, filename: str, read: TableReader) -> Sweep:
         fixed=fixed,
         limits=limits,
         run_time_s=run_time_s,
-        source=filename,
+        source=mistakes.source,
     )
 
 
@@ -129,6 +138,9 @@ def _toml(text: bytes, mistakes: Mistakes) -> dict[str, Any]:
         mistakes.say("", f"line {line}: found bytes that are no UTF-8, expected TOML in UTF-8")
     except tomllib.TOMLDecodeError as error:
         mistakes.say("", _toml_mistake(str(error), text))
+    except ValueError as error:
+        # Python reads no integer of more than some thousand digits.
+        mistakes.say("", f"found a number that cannot be read ({error})"[:200])
     except RecursionError:
         mistakes.say("", "found values nested too deeply, expected TOML")
     mistakes.raise_if_any()

@@ -222,6 +222,8 @@ def _read_rows(header: _Header, reader: BufferReader) -> Block:
     duration = reader.read(header.duration, "<f8", rows)
     if rows and (int(run.max()) >= 2**63 or int(outcome.max()) > max(Outcome)):
         raise DamagedMessage("a block has a run number or an outcome that cannot be")
+    if len(np.unique(run)) != rows:
+        raise DamagedMessage("a block has two results of one run")
     if not (np.isfinite(started).all() and np.isfinite(duration).all()):
         raise DamagedMessage("a block has a time that is no number")
     values: dict[str, ValueColumn] = {}

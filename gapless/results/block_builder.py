@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapless.results.block import AttemptRecord, Block, ErrorRecord
+from gapless.results.buffers import MAX_RAW_BYTES
 from gapless.results.columns import ValueColumn, column_of
 from gapless.results.errors import ValueRefused
 from gapless.results.outcome import Outcome
 from gapless.results.storable import IMMUTABLE, JsonText, check_name, storable
 from gapless.results.widening import join_columns
 
-__all__ = ["BlockBuilder"]
+__all__ = ["MOST_RUN_BYTES", "BlockBuilder"]
 
 _ROW_BYTES = 30
 _VALUE_BYTES = 8
@@ -96,9 +97,12 @@ class BlockBuilder:
         """Record any final result; give the outcome recorded (`failed` when a value is refused)."""
         kept: dict[str, Any] = {}
         refused: list[str] = []
+        room = MOST_RUN_BYTES
         for name, value in (values or {}).items():
             try:
-                kept[check_name(name)] = storable(value)
+                stored = storable(value)
+                room -= _heavy_bytes(stored, room)
+                kept[check_name(name)] = stored
             except ValueRefused as refusal:
                 refused.append(f"the value {ascii(name)[:80]}: {refusal}")
         if refused:
@@ -109,7 +113,7 @@ class BlockBuilder:
         if error is not None:
             self._errors.append(_tidy(error))
         self._attempts.extend(map(_tidy, attempts))
-        self._heavy_bytes += sum(map(_heavy_bytes, kept.values()))
+        self._heavy_bytes += sum(_heavy_bytes(value) for value in kept.values())
         layout = self._layout_of(tuple(kept))
         if (outcome, complete, attempt) != _PLAIN_FACTS:
             layout.facts[layout.rows] = (outcome, complete, attempt)
@@ -176,6 +180,15 @@ class BlockBuilder:
                 self._heavy_bytes += sum(len(cell) for cell in fresh if type(cell) is str)
 
 
+MOST_RUN_BYTES = MAX_RAW_BYTES - 64 * 2**20
+"""What the values of one run may take: a block of only this run is still one that is read."""
+_MOST_MISSING_BYTES = 2**20
+"""What runs without an array may take in its column of a block. Among thousands of quick runs one
+may record an array of many kilobytes, and a block unpacks to at most MAX_RAW_BYTES."""
+_TOO_LARGE = (
+    f"with it the values of this run have more than {MOST_RUN_BYTES:,} bytes, the most that one "
+    "run may record: keep a summary, or attach a file"
+)
 _PLAIN_FACTS = (Outcome.OK, True, 1)
 
 
@@ -212,10 +225,13 @@ def _values(layouts: list[_Layout]) -> dict[str, ValueColumn]:
         for layout in layouts:
             column = None
             if name in layout.names:
-                column = column_of(layout.column(3 + layout.names.index(name)))
+                cells = layout.column(3 + layout.names.index(name))
+                column = column_of(cells, _MOST_MISSING_BYTES)
             pieces.append((layout.rows, column))
         only = pieces[0][1]
-        values[name] = join_columns(pieces) if len(pieces) > 1 or only is None else only
+        values[name] = (
+            join_columns(pieces, _MOST_MISSING_BYTES) if len(pieces) > 1 or only is None else only
+        )
     return values
 
 
@@ -244,11 +260,17 @@ def _is_refused(value: Any) -> bool:
     return False
 
 
-def _heavy_bytes(value: Any) -> int:
-    """Count what a value takes beyond its cell (texts are counted later, with all others)."""
+def _heavy_bytes(value: Any, room: int = MOST_RUN_BYTES) -> int:
+    """Count what a value takes beyond its cell (texts are counted later, with all others).
+
+    ValueRefused when that is more than `room`.
+    """
+    size = len(value) if isinstance(value, JsonText) else 0
     if isinstance(value, np.ndarray):
-        return value.nbytes
-    return len(value) if isinstance(value, JsonText) else 0
+        size = value.nbytes
+    if size > room:
+        raise ValueRefused(_TOO_LARGE)
+    return size
 
 
 def _record_bytes(error: ErrorRecord) -> int:

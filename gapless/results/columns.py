@@ -28,6 +28,7 @@ from gapless.results.storable import (
 
 __all__ = [
     "EXACT_INT",
+    "MOST_MISSING_BYTES",
     "ColumnKind",
     "ValueColumn",
     "column_of",
@@ -40,6 +41,9 @@ __all__ = [
 
 EXACT_INT = 2**53
 """Integers up to here (absolute) are exact as float64."""
+
+MOST_MISSING_BYTES = 64 * 2**20
+"""What rows without a value may take in a column of arrays of one shape."""
 
 _TEXT_BITS = 14_000
 """Longer integers are kept as hexadecimal text: Python refuses to write or read their digits."""
@@ -134,7 +138,7 @@ def text_array(texts: list[str]) -> NDArray[Any]:
     return array
 
 
-def column_of(values: list[Any]) -> ValueColumn:
+def column_of(values: list[Any], most_missing_bytes: int = MOST_MISSING_BYTES) -> ValueColumn:
     """Make a column of storable values (what `storable` gives); None marks a missing one."""
     types = set(map(type, values))
     if type(None) not in types:
@@ -143,12 +147,23 @@ def column_of(values: list[Any]) -> ValueColumn:
     types.discard(type(None))
     if not types:
         return missing_column(len(values))
-    return spread(_present_column([value for value in values if value is not None], types), valid)
+    present = _present_column([value for value in values if value is not None], types)
+    return spread(present, valid, most_missing_bytes)
 
 
-def spread(column: ValueColumn, valid: NDArray[np.bool_]) -> ValueColumn:
-    """Give the column its missing rows: `column` holds the rows where `valid` is true."""
+def spread(
+    column: ValueColumn,
+    valid: NDArray[np.bool_],
+    most_missing_bytes: int = MOST_MISSING_BYTES,
+) -> ValueColumn:
+    """Give the column its missing rows: `column` holds the rows where `valid` is true.
+
+    Arrays whose missing rows would take more than `most_missing_bytes`, and more than an eighth of
+    those that are there, become ragged: a missing row then takes nothing.
+    """
     rows = len(valid)
+    if _wastes(column, rows - len(column), most_missing_bytes):
+        column = _as_ragged(column)
     if column.offsets is not None:
         lengths = np.zeros(rows, dtype=np.int64)
         lengths[valid] = np.diff(column.offsets)
@@ -157,6 +172,20 @@ def spread(column: ValueColumn, valid: NDArray[np.bool_]) -> ValueColumn:
     data[...] = _fill(column)
     data[valid] = column.data
     return ValueColumn(column.kind, data, valid)
+
+
+def _wastes(column: ValueColumn, missing: int, most_missing_bytes: int) -> bool:
+    if column.kind is not ColumnKind.ARRAY or column.data.ndim < 2 or not len(column):
+        return False
+    missing_bytes = missing * (column.data.nbytes // len(column))
+    return missing_bytes > max(most_missing_bytes, column.data.nbytes // 8)
+
+
+def _as_ragged(column: ValueColumn) -> ValueColumn:
+    rows, width, *rest = column.data.shape
+    offsets = np.arange(rows + 1, dtype=np.int64) * width
+    data = column.data.reshape(rows * width, *rest)
+    return ValueColumn(ColumnKind.RAGGED, data, None, offsets)
 
 
 def stack_arrays(arrays: list[NDArray[Any]]) -> ValueColumn | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gapless.results.columns import (
     EXACT_INT,
+    MOST_MISSING_BYTES,
     ColumnKind,
     ValueColumn,
     missing_column,
@@ -28,8 +29,14 @@ _NUMERIC = frozenset((ColumnKind.INT64, ColumnKind.FLOAT64))
 _ARRAYS = frozenset((ColumnKind.ARRAY, ColumnKind.RAGGED))
 
 
-def join_columns(pieces: Sequence[tuple[int, ValueColumn | None]]) -> ValueColumn:
-    """Put columns one after another: each piece is (rows, column, or None where it is missing)."""
+def join_columns(
+    pieces: Sequence[tuple[int, ValueColumn | None]],
+    most_missing_bytes: int = MOST_MISSING_BYTES,
+) -> ValueColumn:
+    """Put columns one after another: each piece is (rows, column, or None where it is missing).
+
+    `most_missing_bytes`: see `columns.spread`.
+    """
     rows = sum(count for count, _ in pieces)
     present = [_without_missing(column) for _, column in pieces if column is not None]
     present = [column for column in present if len(column)]
@@ -37,7 +44,7 @@ def join_columns(pieces: Sequence[tuple[int, ValueColumn | None]]) -> ValueColum
         return missing_column(rows)
     joined = _join_present(present)
     valid = _join_masks(pieces)
-    return joined if valid is None else spread(joined, valid)
+    return joined if valid is None else spread(joined, valid, most_missing_bytes)
 
 
 def _without_missing(column: ValueColumn) -> ValueColumn:

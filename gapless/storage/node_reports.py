@@ -59,7 +59,9 @@ class NodeReport(msgspec.Struct, frozen=True, kw_only=True):
         """Give the runs of a sweep it has in hand, by epoch; DamagedMessage."""
         found: dict[int, RunSet] = {}
         for epoch, wire in self.sweeps.get(sweep_id, {}).items():
-            if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 10):
+            if not (epoch.isascii() and epoch.isdigit() and len(epoch) < 10) or (
+                epoch != str(int(epoch))
+            ):
                 raise DamagedMessage(f"an epoch is {epoch[:40]!r}")
             found[int(epoch)] = RunSet.from_wire(wire)
         return found

@@ -8,8 +8,10 @@ import io
 import os
 import shutil
 import stat
+import struct
 import uuid
 import zipfile
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -23,6 +25,15 @@ MAX_UNPACKED_BYTES = 2 * 2**30
 """What an unpacked bundle may hold at most (2 GiB): more is a zip bomb, not code."""
 _MAX_FILES = 200_000
 _PIECE = 1 << 20
+_LONGEST_PART_BYTES = 255
+_LONGEST_NAME_BYTES = 3_000
+"""What every usual file system takes below a folder of ours (NAME_MAX; PATH_MAX is 4,096)."""
+_METHODS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+# The library checks little of what it reads: a wrong offset or size ends in any of these.
+_NO_ZIP = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError),
+    *(ValueError, OverflowError, struct.error, zlib.error),
+)
 
 _Listing = dict[str, tuple[int, int]]
 
@@ -84,10 +95,13 @@ def _extract(data: bytes, sha256: str, folder: Path) -> _Listing:
                         if room < 0:
                             raise _unsafe(sha256, "it holds more than 2 GiB")
                         goal.write(piece)
+                    # The marker speaks of sizes and times, which may last without the bytes.
+                    goal.flush()
+                    os.fsync(goal.fileno())
                 executable = entry.external_attr >> 16 & stat.S_IXUSR
                 path.chmod(0o555 if executable else 0o444)
                 listing[entry.filename] = _facts(path)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except _NO_ZIP as error:
         raise StorageError(f"the bundle {sha256} is no zip that can be read: {error}") from error
     return listing
 
@@ -106,6 +120,11 @@ def _check_entries(entries: list[zipfile.ZipInfo], sha256: str) -> None:
         mode = entry.external_attr >> 16
         if name == MARKER or not all(travels(part) for part in parts):
             raise _unsafe(sha256, f"the name {name[:200]!r} leads elsewhere")
+        longest = max(len(part.encode()) for part in parts)
+        if longest > _LONGEST_PART_BYTES or len(name.encode()) > _LONGEST_NAME_BYTES:
+            raise _unsafe(sha256, f"the name {name[:200]!r}… is too long")
+        if entry.compress_type not in _METHODS:
+            raise _unsafe(sha256, f"{name[:200]!r} is packed by method {entry.compress_type}")
         if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
             raise _unsafe(sha256, f"{name[:200]!r} is a link or no file")
         if any("/".join(parts[:depth]) in names for depth in range(1, len(parts))):

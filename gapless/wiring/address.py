@@ -65,12 +65,17 @@ def home_address(location: str | Path | None) -> Path | S3Address:
     # Path("s3://bucket") is s3:/bucket: it would make a folder of that name.
     if "://" in named or named.lower().startswith("s3:"):
         raise UserMistake(f"--home {named}: a home is a folder, or s3://BUCKET/PREFIX")
-    folder = Path(named).expanduser().absolute()
-    if ".." in folder.parts:
-        # One home has one spelling: a state folder remembers whose it is.
-        folder = folder.resolve()
-    if folder.exists() and not folder.is_dir():
-        raise HomeError(f"home {folder}: this is a file, a home is a folder")
+    try:
+        folder = Path(named).expanduser().absolute()
+        if ".." in folder.parts:
+            # One home has one spelling: a state folder remembers whose it is.
+            folder = folder.resolve()
+        if folder.exists() and not folder.is_dir():
+            raise HomeError(f"home {folder}: this is a file, a home is a folder")
+    except (OSError, RuntimeError, ValueError) as error:
+        # A name too long, a loop of links, NUL, ~ of somebody who is not there.
+        reason = getattr(error, "strerror", None) or error
+        raise UserMistake(f"--home {named[:200]!r} cannot be a folder: {reason}") from error
     return folder
 
 

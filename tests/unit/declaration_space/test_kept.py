@@ -40,7 +40,8 @@ def test_places_and_candidates_belong_together(name: str) -> None:
 def test_a_bitmap_reads_back_as_it_was(name: str) -> None:
     kept = KEPT[name]
     (data,) = kept.objects()
-    again = Kept.from_json(kept.to_json(), {hashlib.sha256(data).hexdigest(): data}.__getitem__)
+    objects = {hashlib.sha256(data).hexdigest(): data}
+    again = Kept.from_json(kept.to_json(), objects.__getitem__, candidates=2**62)
     assert again.count == kept.count
     assert again.bits == kept.bits
     assert again.to_json() == kept.to_json()
@@ -57,6 +58,6 @@ def test_the_bytes_of_a_bitmap_are_fixed_for_ever() -> None:
 @pytest.mark.parametrize("data", [b"", b"no bitmap", bytes(8)])
 def test_an_object_that_is_no_such_bitmap_is_told(data: bytes) -> None:
     name = hashlib.sha256(data).hexdigest()
-    kept = Kept.from_json({"count": 4, "object": name}, lambda _: data)
+    kept = Kept.from_json({"count": 4, "object": name}, lambda _: data, candidates=2**62)
     with pytest.raises(DamagedMessage, match=name):
         kept.select(np.array([0]))
