@@ -31,7 +31,6 @@ class PendingBlock:
     epoch: int
     runs: RunSet
     digest: str
-    size_bytes: int
     made_at: float
     part_bytes: int
 
@@ -71,11 +70,6 @@ class Deliveries:
         """Tell whether nothing waits and nothing is on its way."""
         return not self._sent and not self._pending
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Count the bytes of blocks that are in no delivery yet."""
-        return sum(block.size_bytes for blocks in self._pending.values() for block in blocks)
-
     def add(
         self,
         *,
@@ -95,7 +89,6 @@ class Deliveries:
                 epoch=epoch,
                 runs=runs,
                 digest=digest,
-                size_bytes=size_bytes,
                 made_at=now,
                 # A comma in the header, a line end before the text.
                 part_bytes=len(msgspec.json.encode(part)) + 1 + size_bytes + 1,
@@ -105,11 +98,10 @@ class Deliveries:
     def due(self, now: float, *, hurry: Callable[[str], bool]) -> list[SendDelivery | StoreClaim]:
         """Give what is to be sent now; `hurry(sweep)`: nothing more to wait for."""
         commands: list[SendDelivery | StoreClaim] = []
-        busy = 0
+        busy = sum(1 for sent in self._sent.values() if sent.again_at is None)
         for sent in self._sent.values():
-            if sent.again_at is None:
-                busy += 1
-            elif sent.again_at <= now and busy < self._most_in_flight:
+            again = sent.again_at is not None and sent.again_at <= now
+            if again and busy < self._most_in_flight:
                 sent.again_at = None
                 busy += 1
                 commands.append(_command(sent))
@@ -126,17 +118,15 @@ class Deliveries:
 
     def acknowledged(self, delivery: str) -> tuple[str, tuple[int, ...]]:
         """Note that a delivery arrived; give its sweep and its blocks."""
-        sent = self._sent.pop(delivery, None)
-        return ("", ()) if sent is None else (sent.delivery.sweep, sent.blocks)
+        sent = self._sent.pop(delivery)
+        return sent.delivery.sweep, sent.blocks
 
     def refused(self, delivery: str, *, away: bool, now: float) -> str:
         """Note that a delivery was not taken: the same one is sent again after a growing pause.
 
-        Give its sweep ("" for a delivery that is not known).
+        Give its sweep. Each delivery is answered once, and none is dropped before its answer.
         """
-        sent = self._sent.get(delivery)
-        if sent is None:
-            return ""
+        sent = self._sent[delivery]
         sent.tries += 1
         sent.again_at = now + pause_s(sent.tries, who=delivery)
         if not away:

@@ -39,6 +39,7 @@ class Seen:
     """One look: from when to when (Unix seconds), both queues, and what live nodes hold, by epoch.
 
     A look may last: two are as far apart as the end of the first and the begin of the second.
+    `silent_s`: for how long each node that holds runs of the sweep has not been heard.
     """
 
     began_at_s: float
@@ -46,6 +47,7 @@ class Seen:
     jobs: QueueFacts
     results: QueueFacts
     in_hand: Mapping[int, RunSet]
+    silent_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def nothing_queued(self) -> bool:

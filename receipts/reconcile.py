@@ -9,6 +9,7 @@ look, which a later call makes: this one waits for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +18,11 @@ from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage import Adoption, Coverage, CoverageReader, counts, missing
 from gapless.results.outcome import Outcome
+from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.quarantine import count_kept
 from gapless.storage.sweeps import SweepStore
+from queueing.errors import QueueUnavailable
 from queueing.port import Queues
 from receipts.absence import Seen, Verdict, count
 from receipts.declared import Declared, read_declared
@@ -59,7 +62,9 @@ class ReconcileReport:
     further look can show more than this one did; None when time alone will show nothing.
     `maybe_delivered` of those in flight are in no job, and in flight only if their results are
     among the deliveries. `queues_made_anew`: both are younger than the last job sent, so what lay
-    on those before is gone: somebody deleted them, or they are another account's.
+    on those before is gone: somebody deleted them, or they are another account's. `silent_s`: for
+    how long each node that says it holds runs of the sweep was not heard, where absence is a guess:
+    what it holds is in flight until it counts as dead.
     """
 
     sweep_id: str
@@ -77,6 +82,7 @@ class ReconcileReport:
     look_again_in_s: float | None = None
     maybe_delivered: RunSet = field(default_factory=RunSet)
     queues_made_anew: bool = False
+    silent_s: Mapping[str, float] = field(default_factory=dict)
     waiting: RunSet = field(default_factory=RunSet)
     resubmitted: int = 0
     jobs_sent: int = 0
@@ -141,7 +147,9 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
     with ledger.lock(sweep_id):
         declared = read_declared(sweep_id, ledger=ledger, store=store)
         first = Sending()
-        if not declared.cancelled:
+        if declared.cancelled:
+            _drop_queues_again(sweep_id, queues)
+        else:
             first = send_pending(
                 sweep_id,
                 ledger=ledger,
@@ -173,6 +181,16 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
             )
         sendings = [first] if again is first else [first, again]
         return _report(view, sendings, waiting, adoption, reader, blobs)
+
+
+def _drop_queues_again(sweep_id: str, queues: Queues) -> None:
+    """Drop what a program made anew that slept through the cancel: any verb makes a queue.
+
+    A crash here, or a queue service that is away, leaves an empty queue to the next reconcile.
+    """
+    with contextlib.suppress(QueueUnavailable):
+        queues.drop(layout.jobs_queue(sweep_id))
+        queues.drop(layout.results_queue(sweep_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +339,7 @@ def _report(
         look_again_in_s=None if sendings[1:] and sendings[1].jobs_sent else verdict.look_again_in_s,
         maybe_delivered=RunSet.union(verdict.maybe_delivered.values()),
         queues_made_anew=verdict.queues_made_anew,
+        silent_s={} if view.seen is None else view.seen.silent_s,
         waiting=waiting,
         resubmitted=sum(sending.runs_sent for sending in sendings[1:]),
         jobs_sent=sum(sending.jobs_sent for sending in sendings),

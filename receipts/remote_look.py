@@ -34,11 +34,20 @@ def see(sweep_id: str, *, queues: Queues, blobs: Blobs, clock: Clock) -> Seen:
     """
     began_at_s = clock()
     jobs = queues.facts(layout.jobs_queue(sweep_id))
-    in_hand = runs_in_hand(read_recent(blobs, now_s=began_at_s), sweep_id)
+    nodes = read_recent(blobs, now_s=began_at_s)
     results = queues.facts(layout.results_queue(sweep_id))
     ended_at_s = max(began_at_s, clock())
     return Seen(
-        began_at_s=began_at_s, ended_at_s=ended_at_s, jobs=jobs, results=results, in_hand=in_hand
+        began_at_s=began_at_s,
+        ended_at_s=ended_at_s,
+        jobs=jobs,
+        results=results,
+        in_hand=runs_in_hand(nodes, sweep_id),
+        silent_s={
+            node.node: max(0.0, began_at_s - node.heard_at_s)
+            for node in nodes
+            if node.sweeps.get(sweep_id)
+        },
     )
 
 

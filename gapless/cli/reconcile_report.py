@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gapless.declaration.runset import RunSet
     from receipts.reconcile import ReconcileReport
 
-__all__ = ["document_of", "print_report", "rounded"]
+__all__ = ["document_of", "listed_runs", "print_report", "ranges_of", "rounded"]
 
 _IN_FLIGHT = 3
 _SHOWN_RANGES = 12
@@ -30,7 +30,7 @@ def document_of(report: ReconcileReport) -> dict[str, Any]:
         "outcomes": {outcome.label: count for outcome, count in report.stored.items()},
         "in_flight": len(report.in_flight),
         "gaps": len(report.gaps),
-        "gap_ranges": _ranges(report.gaps),
+        "gap_ranges": ranges_of(report.gaps),
         "unsent": len(report.unsent),
         "pending": len(report.pending),
         "cancelled": len(report.cancelled),
@@ -39,6 +39,7 @@ def document_of(report: ReconcileReport) -> dict[str, Any]:
         "look_again_in_s": report.look_again_in_s,
         "maybe_delivered": len(report.maybe_delivered),
         "queues_made_anew": report.queues_made_anew,
+        "silent_s": dict(report.silent_s),
         "resubmitted": report.resubmitted,
         "jobs_sent": report.jobs_sent,
         "jobs_pending": report.jobs_pending,
@@ -54,7 +55,8 @@ def document_of(report: ReconcileReport) -> dict[str, Any]:
     }
 
 
-def _ranges(runs: RunSet) -> list[list[int]]:
+def ranges_of(runs: RunSet) -> list[list[int]]:
+    """Give ranges for programs, both ends included; the first 1,000."""
     found: list[list[int]] = []
     for start, stop in runs.ranges():
         if len(found) == 1000:
@@ -74,7 +76,7 @@ def print_report(report: ReconcileReport, *, forced: bool, resubmit: bool) -> No
         ("stored", report.stored_runs, _by_outcome(report)),
         ("in flight", len(report.in_flight), _queued(report)),
         *_maybe_delivered(report),
-        ("gaps", len(report.gaps), _listed(report.gaps)),
+        ("gaps", len(report.gaps), listed_runs(report.gaps)),
     ]
     for name, runs, meaning in (
         ("not sent yet", report.unsent, "a submit ended before its end"),
@@ -122,7 +124,8 @@ def _maybe_delivered(report: ReconcileReport) -> list[tuple[str, int, str]]:
     return [("  of these", runs, "in no job any more: delivered, or lost")] if runs else []
 
 
-def _listed(runs: RunSet) -> str:
+def listed_runs(runs: RunSet) -> str:
+    """Word a set of runs, shortened."""
     shown: list[str] = []
     for start, stop in runs.ranges():
         if len(shown) == _SHOWN_RANGES:
@@ -156,6 +159,8 @@ def _verdict_of_flight(report: ReconcileReport, *, forced: bool) -> str:
         return _verdict_of_a_first_look(report, report.look_again_in_s)
     if forced and not report.exact and report.in_flight and not report.resubmitted:
         return _verdict_of_messages_left(report)
+    if report.silent_s and not report.jobs_queued and not report.deliveries_queued:
+        return _verdict_of_nodes(report)
     return "not complete: the rest is in flight (nodes and aggregators must run)"
 
 
@@ -188,6 +193,17 @@ def _verdict_of_a_first_look(report: ReconcileReport, again_in_s: float) -> str:
         "not complete: these queues only count, and late; in "
         f"{rounded(again_in_s)} {look} can tell what is in flight and what is lost (--watch waits "
         "for it)"
+    )
+
+
+def _verdict_of_nodes(report: ReconcileReport) -> str:
+    from gapless.storage.node_reports import HEARD_S  # noqa: PLC0415
+
+    node, silent_s = max(report.silent_s.items(), key=lambda each: each[1])
+    return (
+        f"not complete: the rest is in the hands of {counted(len(report.silent_s), 'node')}; "
+        f"{node} was last heard {rounded(silent_s)} ago, and when that is {rounded(HEARD_S)} its "
+        "runs count as lost (with --resubmit --force at once)"
     )
 
 

@@ -84,3 +84,12 @@ def test_what_was_forced_and_went_out_needs_no_advice(capsys: pytest.CaptureFixt
 def test_programs_are_told_what_people_are() -> None:
     told = document_of(replace(FLYING, maybe_delivered=RunSet.of(1, 2), queues_made_anew=True))
     assert (told["maybe_delivered"], told["queues_made_anew"], told["in_flight"]) == (2, True, 6)
+
+
+def test_the_node_that_is_waited_for_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    held = replace(FLYING, jobs_queued=0, silent_s={"n1": 61.0, "n2": 5.0})
+    line = last_line(held, capsys)
+    assert "2 nodes; n1 was last heard" in line
+    assert "--force" in line
+    assert "n1" not in last_line(replace(held, jobs_queued=1), capsys)
+    assert document_of(held)["silent_s"] == {"n1": 61.0, "n2": 5.0}

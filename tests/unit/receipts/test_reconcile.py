@@ -23,6 +23,13 @@ from tests.unit.receipts.world import Died, Fate, World, declare
 _T = TypeVar("_T")
 
 
+class QueuesNobodyCanDrop(MemoryQueues):
+    """As while the service is away just when a queue is to be dropped."""
+
+    def drop(self, queue: str) -> None:
+        raise QueueUnavailable(f"{queue} is away")
+
+
 def test_a_sweep_just_submitted_is_in_flight(world: World) -> None:
     sweep = world.submit(declare(100)).sweep_id
     report = world.reconcile(sweep)
@@ -196,6 +203,22 @@ def test_a_cancelled_sweep_is_told_and_nothing_is_sent(world: World) -> None:
     assert not report.gaps
     assert report.exit_status is ExitStatus.GAPS
     assert world.on_queue(sweep) == {}
+
+
+def test_what_came_to_the_queues_of_a_cancelled_sweep_after_all_is_dropped(world: World) -> None:
+    sweep = world.submit(declare(100), job_size=25).sweep_id
+    world.store.set_control(sweep, state=ControlState.CANCELLED)
+    # As after a program that slept through the cancel and used a queue that was dropped by then.
+    assert world.jobs(sweep) == 4
+    world.reconcile(sweep)
+    assert world.jobs(sweep) == 0
+
+
+def test_a_cancelled_sweep_is_told_though_its_queues_cannot_be_dropped(world: World) -> None:
+    sweep = world.submit(declare(100)).sweep_id
+    world.store.set_control(sweep, state=ControlState.CANCELLED)
+    queues = QueuesNobodyCanDrop(clock=world.clock)
+    assert len(world.reconcile(sweep, queues=queues).cancelled) == 100
 
 
 def test_a_cancelled_sweep_that_is_resumed_gets_its_runs_back(world: World) -> None:

@@ -234,8 +234,12 @@ def test_what_a_node_has_in_hand_is_no_gap_until_it_is_not_heard_any_more(here: 
     report = here.reconcile(resubmit=True)
     assert report.gaps == ALL - held
     assert report.in_flight == held
-    here.later(601)
-    assert here.reconcile().gaps == held
+    assert report.silent_s == {"n1": pytest.approx(0.0, abs=0.1)}
+    here.later(300)
+    assert here.reconcile().silent_s == {"n1": pytest.approx(300.0, abs=0.1)}
+    here.later(301)
+    report = here.reconcile()
+    assert (report.gaps, report.silent_s) == (held, {})
 
 
 def test_a_node_in_the_middle_of_a_purged_job_is_waited_for_at_either_look(here: Remote) -> None:

@@ -1,0 +1,162 @@
+"""The report of a campaign, and the mutants that are known to change nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tests.mutants.modules import LONGEST_TEST_S, MODULES, MOST_OF_ONE_TEST, SEEDS, TESTS
+from tests.mutants.session import Known, Verdict
+
+__all__ = ["Equivalent", "Facts", "equivalents", "report"]
+
+
+class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A mutant without any effect; `after` is what the changed part becomes."""
+
+    module: str
+    function: str
+    operator: str
+    line: str
+    after: str
+    reason: str
+
+    def names(self, mutant: Known) -> bool:
+        """Tell whether this is the mutant that is meant."""
+        there = (mutant.module, mutant.name, mutant.operator, mutant.text, mutant.after)
+        return there == (self.module, self.function, self.operator, self.line, self.after)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a report states beside the verdicts."""
+
+    commit_id: str
+    tool: str
+    python: str
+    left_out: int
+
+
+def equivalents(path: Path) -> list[Equivalent]:
+    """Read the list."""
+    listed = tomllib.loads(path.read_text(encoding="utf-8")).get("equivalent", [])
+    return msgspec.convert(listed, list[Equivalent])
+
+
+def report(mutants: Sequence[Known], same: Sequence[Equivalent], facts: Facts) -> str:
+    """Write it; ValueError says what keeps a report from being true."""
+    wrong = list(_untrue(mutants, same, facts))
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    reasons = {
+        each.id: entry.reason for each in _alive(mutants) for entry in same if entry.names(each)
+    }
+    return "\n".join(
+        (*_head(mutants, reasons, facts), *_table(mutants, reasons), *_rest(mutants, reasons))
+    )
+
+
+def _alive(mutants: Iterable[Known]) -> list[Known]:
+    return [each for each in mutants if each.verdict is not None and not each.verdict.killed]
+
+
+def _untrue(mutants: Sequence[Known], same: Iterable[Equivalent], facts: Facts) -> Iterator[str]:
+    if not mutants:
+        yield "no mutant is known: run first"
+    untried = [each for each in mutants if each.commit_id != facts.commit_id or not each.verdict]
+    if untried:
+        number = f"{len(untried)} of {len(mutants)}"
+        yield f"{number} mutants were not tried at {facts.commit_id}: run on"
+    alive = _alive(mutants)
+    for entry in same:
+        if not any(entry.names(each) for each in alive):
+            what = f"{entry.function}: {entry.line!r} -> {entry.after!r}"
+            yield f"the equivalent {what} is no survivor: take it off the list"
+
+
+def _score(mutants: Sequence[Known], reasons: dict[str, str]) -> str:
+    killed = sum(each.verdict.killed for each in mutants if each.verdict)
+    same = sum(each.id in reasons for each in mutants)
+    return f"{100.0 * killed / max(1, len(mutants) - same):.1f} %"
+
+
+def _head(mutants: Sequence[Known], reasons: dict[str, str], facts: Facts) -> Iterator[str]:
+    count = Counter(each.verdict for each in mutants)
+    killed = sum(number for verdict, number in count.items() if verdict and verdict.killed)
+    yield "# Mutants"
+    yield ""
+    yield (
+        "A mutant is the program with one small change: a `<` that became `<=`, an argument left"
+        " out, a `case` removed. Somebody must notice each. This page is written by `python -m"
+        " tests.mutants report`; `make mutants` tries them all, takes hours, goes on where it was"
+        " stopped, and is no part of CI."
+    )
+    yield ""
+    yield f"- Commit: `{facts.commit_id}`"
+    yield f"- Tool: the operators of {facts.tool}, on Python {facts.python}"
+    yield f"- Mutants: {len(mutants)}, of {len(MODULES)} modules"
+    yield (
+        f"- Killed: {killed} of the {len(mutants) - len(reasons)} that change something:"
+        f" **{_score(mutants, reasons)}**"
+    )
+    for verdict in Verdict:
+        yield f"    - {verdict.value}: {count[verdict]}"
+    yield f"- Equivalent, with the reason below: {len(reasons)} of those that survived"
+    yield ""
+    yield (
+        f"A mutant is tried on the tests of {', '.join(f'`{each}`' for each in TESTS)} that"
+        f" execute the changed lines, the quickest first, and then on {len(SEEDS)} worlds of the"
+        " simulator, each until one fails. A mutant that hangs is noticed by whoever waits and"
+        " counts as killed. Tests of whole programs, that need a server or take longer than"
+        f" {LONGEST_TEST_S:g} s of the processor ({facts.left_out} tests) do not take part, of a"
+        f" test with many parameters the {MOST_OF_ONE_TEST} quickest do, nor"
+        " does a program that a test starts see the mutant: what only they would notice counts as"
+        " survived. Left out as whole categories: the wording of messages (texts of several words,"
+        " whatever stands inside an f-string), annotations, `__all__`, defaults of dataclasses that"
+        " become None (the type checker refuses those)."
+    )
+    yield ""
+
+
+def _table(mutants: Sequence[Known], reasons: dict[str, str]) -> Iterator[str]:
+    yield "| module | mutants | tests | simulator | timed out | survived | equivalent | killed |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    for module in MODULES:
+        here = [each for each in mutants if each.module == module]
+        count = Counter(each.verdict for each in here)
+        same = sum(each.id in reasons for each in here)
+        survived = count[Verdict.SURVIVED] + count[Verdict.NOT_RUN] - same
+        yield (
+            f"| {module} | {len(here)} | {count[Verdict.TESTS]} | {count[Verdict.SIMULATOR]} |"
+            f" {count[Verdict.TIMED_OUT]} | {survived} | {same} | {_score(here, reasons)} |"
+        )
+    yield ""
+
+
+def _rest(mutants: Sequence[Known], reasons: dict[str, str]) -> Iterator[str]:
+    alive = _alive(mutants)
+    yield "## Survivors"
+    yield ""
+    yield from _lines(each for each in alive if each.id not in reasons)
+    yield ""
+    yield "## Equivalent"
+    yield ""
+    yield from _lines((each for each in alive if each.id in reasons), reasons)
+
+
+def _lines(mutants: Iterable[Known], reasons: dict[str, str] | None = None) -> Iterator[str]:
+    for each in mutants:
+        change = f"{_code(each.before)} → {_code(each.after)}"
+        reason = f": {reasons[each.id]}" if reasons else ""
+        where = f"{each.module}:{each.first} `{each.name}`"
+        yield f"- `{each.id}` {where}, {each.operator}: {change}{reason}"
+
+
+def _code(text: str) -> str:
+    shown = " ".join(text.split())
+    return f"`{shown}`" if "`" not in shown else f"`` {shown} ``"
