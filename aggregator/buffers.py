@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from aggregator.events import Buffered, SweepState
+from aggregator.events import SWEEP_TRANSITIONS, Buffered, SweepState
 from aggregator.policy import Policy
 from aggregator.proof import Proof
 from gapless.declaration.messages import Delivery
@@ -18,8 +18,6 @@ from gapless.declaration.runset import RunSet
 from queueing.port import Lease
 
 __all__ = ["OpenFlush", "SweepBuffer"]
-
-_MOST_REMEMBERED = 20_000
 
 
 @dataclass(slots=True)
@@ -64,6 +62,11 @@ class SweepBuffer:
     copies: dict[Lease, list[Lease]] = field(default_factory=dict)
     _by_id: dict[str, Buffered] = field(default_factory=dict)
     _stored: OrderedDict[str, tuple[Delivery, Proof]] = field(default_factory=OrderedDict)
+
+    def become(self, state: SweepState) -> None:
+        """Note what is wanted of it now."""
+        assert state is self.state or state in SWEEP_TRANSITIONS[self.state], (self.state, state)
+        self.state = state
 
     @property
     def held_bytes(self) -> int:
@@ -128,6 +131,12 @@ class SweepBuffer:
         """Give the delivery's lease and those of its copies."""
         return (delivery.lease, *self.copies.get(delivery.lease, ()))
 
+    def leases_in_hand(self) -> list[Lease]:
+        """Give the leases of every delivery in hand, copies with them."""
+        batch = self.flush.batch if self.flush is not None else ()
+        in_hand = (*batch, *self.waiting, *self.puzzling)
+        return [lease for each in in_hand for lease in self.leases_of(each)]
+
     def completes(self) -> bool:
         """Tell whether what is in hand is all that was missing."""
         return (
@@ -165,12 +174,15 @@ class SweepBuffer:
             del self._by_id[delivery.delivery.delivery]
         return leases
 
-    def mark_stored(self, delivery: Buffered, proof: Proof) -> None:
-        """Note that a delivery's rows are durable."""
-        if self.missing is not None:
-            _subtract(self.missing, delivery)
+    def mark_stored(
+        self, delivery: Buffered, proof: Proof, *, most_remembered: int = 20_000
+    ) -> None:
+        """Note that a delivery's rows are durable; so many deliveries are known again."""
+        # It was flushed, so its runs were known, and with them what is missing.
+        assert self.missing is not None
+        _subtract(self.missing, delivery)
         self._stored[delivery.delivery.delivery] = (delivery.delivery, proof)
-        if len(self._stored) > _MOST_REMEMBERED:
+        if len(self._stored) > most_remembered:
             self._stored.popitem(last=False)
 
     def begin_reading(self) -> None:

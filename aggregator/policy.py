@@ -21,7 +21,8 @@ class Policy:
     `flush_age_s` None: a tenth of the running time, from 1 s to 60 s. `most_undeleted` keeps far
     below the 120,000 messages in flight past which a queue answers nothing (Amazon SQS Developer
     Guide, "message quotas"). `most_buffered_bytes` bounds memory: receiving stops above it.
-    `sweep_ids` None: every sweep of the home. `stop_s` after it was asked to stop it leaves,
+    `sweep_ids` None: every sweep of the home. `most_remembered` deliveries a
+    sweep are known again after they were stored. `stop_s` after it was asked to stop it leaves,
     whatever it has not stored.
 
     A sweep rests when nothing of it comes (`SweepBuffer.rests`); its queue and its control are then
@@ -38,6 +39,7 @@ class Policy:
     flush_age_s: float | None = None
     most_undeleted: int = 10_000
     most_buffered_bytes: int = 128_000_000
+    most_remembered: int = 20_000
     receive_most: int = MAX_BATCH
     poll_s: float = 5.0
     coverage_s: float = 30.0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections import deque
+from collections.abc import Mapping
 
 from aggregator.buffers import SweepBuffer
 from aggregator.commands import (
@@ -43,11 +45,27 @@ from gapless.pauses import pause_s
 from gapless.storage.layout import results_queue, sweep_id_of
 from queueing.port import Lease
 
-__all__ = ["SERVED", "Reactions"]
+__all__ = ["SERVED", "TRANSITIONS", "Reactions", "Stage"]
 
 SERVED = (SweepState.RUNNING, SweepState.PAUSED)
 """A sweep in these states has a result queue that is read and deleted from."""
 _HOT_COVERAGE_S = 1.0
+
+
+class Stage(enum.Enum):
+    """Where an aggregator is in its life."""
+
+    RUNNING = "running"
+    LEAVING = "leaving"
+    ENDED = "ended"
+
+
+TRANSITIONS: Mapping[Stage, frozenset[Stage]] = {
+    Stage.RUNNING: frozenset({Stage.LEAVING}),
+    Stage.LEAVING: frozenset({Stage.ENDED}),
+    Stage.ENDED: frozenset(),
+}
+"""What may become of an aggregator; one event may take it two steps."""
 
 
 class Reactions:
@@ -65,6 +83,7 @@ class Reactions:
         self._receive_failures = 0
         self._receive_due_at = now
         self._last_delivery_at = now
+        self._found_nothing = False
         self._storing = False
         self._flushes = 0
         self._held: set[Lease] = set()
@@ -74,10 +93,10 @@ class Reactions:
         self._quarantine_due: dict[Lease, float] = {}
         self._quarantine_failures = 0
         self._in_hand = 0
-        self._stopping = ""
+        self._stage = Stage.RUNNING
+        self._why = ""
         self._leave_by = math.inf
         self._status = 0
-        self._exited = False
 
     def note(self, event: Event, now: float) -> list[Command]:  # noqa: C901, PLR0911, PLR0912
         """Take in one event; give what follows from it alone."""
@@ -123,23 +142,24 @@ class Reactions:
                 if event.count:
                     sweep.coverage_due_at = now
             case StopRequested():
-                self._stopping = self._stopping or "asked to stop"
+                self._leave("asked to stop")
                 self._leave_by = min(self._leave_by, now + self._policy.stop_s)
-            case LeaseLost() | Ticked():
-                pass
+            case _:
+                assert isinstance(event, LeaseLost | Ticked)
         return []
 
     def _note_received(self, event: DeliveriesReceived, now: float) -> list[Command]:
         self._receiving = False
         self._receive_failures = 0
         self._receive_due_at = now
-        if not event.deliveries:
+        self._found_nothing = not event.deliveries
+        if self._found_nothing:
             # One of these may have given what is no delivery: it rests a little early then.
             for sweep_id in self._asked:
                 if sweep_id in self._sweeps:
                     self._sweeps[sweep_id].saw_empty(now)
             return []
-        if self._stopping:
+        if self._leaving:
             # Received while leaving: others may have them at once.
             leases = tuple(each.lease for each in event.deliveries)
             return [ReleaseMessages(leases=leases, delay_s=0)]
@@ -176,7 +196,7 @@ class Reactions:
         return hold
 
     def _note_undecodable(self, event: MessageUndecodable) -> list[Command]:
-        if self._stopping:
+        if self._leaving:
             return [ReleaseMessages(leases=(event.lease,), delay_s=0)]
         return self._reject(event.lease, event.body, event.reason)
 
@@ -189,7 +209,7 @@ class Reactions:
             assert event.proof is not None
             leases: list[Lease] = []
             for each in event.stored:
-                sweep.mark_stored(each, event.proof)
+                sweep.mark_stored(each, event.proof, most_remembered=self._policy.most_remembered)
                 leases += sweep.let_go(each)
             commands += self._delete(sweep, tuple(leases), event.proof)
         for each, proof in event.final:
@@ -209,11 +229,11 @@ class Reactions:
         assert sweep.flush is not None
         sweep.flush.failures += 1
         sweep.flush.due_at = now + self._pause_s(sweep.flush.failures)
-        if not self._stopping or sweep.flush.failures < self._policy.tries_when_stopping:
+        if not self._leaving or sweep.flush.failures < self._policy.tries_when_stopping:
             return []
         # Leaving without storage: everything goes back to the queue, nothing is lost.
         self._status = 1
-        self._stopping = f"storage did not take a shard of sweep {sweep.sweep_id}: {event.reason}"
+        self._why = f"storage did not take a shard of sweep {sweep.sweep_id}: {event.reason}"
         given_up = [*sweep.flush.batch, *sweep.waiting, *sweep.puzzling]
         sweep.close_flush()
         sweep.waiting.clear()
@@ -223,7 +243,7 @@ class Reactions:
     def _note_delete_failed(self, event: DeleteFailed, now: float) -> list[Command]:
         self._in_hand -= 1
         failures = self._delete_failures.get(event.leases[0], 0) + 1
-        if self._stopping and failures >= self._policy.tries_when_stopping:
+        if self._leaving and failures >= self._policy.tries_when_stopping:
             # They come again after their leases and are recognised as duplicates by every reader.
             return self._forget((*event.deleted, *event.leases))
         commands = self._forget(event.deleted)
@@ -242,7 +262,7 @@ class Reactions:
     def _note_quarantine_failed(self, event: QuarantineFailed, now: float) -> list[Command]:
         self._in_hand -= 1
         self._quarantine_failures += 1
-        if self._stopping and self._quarantine_failures >= self._policy.tries_when_stopping:
+        if self._leaving and self._quarantine_failures >= self._policy.tries_when_stopping:
             self._quarantines.pop(event.lease, None)
             return self._give_back((event.lease,))
         self._quarantine_due[event.lease] = now + self._pause_s(self._quarantine_failures)
@@ -268,10 +288,10 @@ class Reactions:
                 leases = tuple(lease for lease in self._held if lease.queue == queue)
                 if leases:
                     commands.append(DropLeases(leases=leases))
-            sweep.state = state
+            sweep.become(state)
         for sweep_id, sweep in list(self._sweeps.items()):
             if sweep_id not in event.sweeps and sweep_id not in event.resting:
-                sweep.state = SweepState.GONE
+                sweep.become(SweepState.GONE)
                 if sweep.empty and not sweep.reading and not sweep.adopting:
                     del self._sweeps[sweep_id]
         return commands
@@ -299,13 +319,27 @@ class Reactions:
         sweep = self._sweep(event.sweep_id)
         sweep.reading = False
         sweep.coverage_due_at = now + self._policy.poll_s
-        if not self._stopping:
+        if not self._leaving:
             return []
         # Leaving without knowing whether these belong to the sweep: somebody else decides.
         puzzling, sweep.puzzling = sweep.puzzling, []
         return self._give_back(tuple(lease for each in puzzling for lease in sweep.let_go(each)))
 
     # ----------------------------------------------------------------- single steps
+
+    @property
+    def _leaving(self) -> bool:
+        return self._stage is not Stage.RUNNING
+
+    def _leave(self, why: str) -> None:
+        """Leave, for the first reason there is."""
+        if not self._leaving:
+            self._enter(Stage.LEAVING)
+            self._why = why
+
+    def _enter(self, stage: Stage) -> None:
+        assert stage in TRANSITIONS[self._stage], (self._stage, stage)
+        self._stage = stage
 
     def _sweep(self, sweep_id: str) -> SweepBuffer:
         if sweep_id not in self._sweeps:

@@ -21,6 +21,8 @@ with an outdated token deletes nothing.
 
 from __future__ import annotations
 
+import itertools
+
 from aggregator.buffers import SweepBuffer
 from aggregator.commands import (
     AdoptOrphans,
@@ -33,7 +35,7 @@ from aggregator.commands import (
 )
 from aggregator.events import Event, SweepState
 from aggregator.policy import flush_age_s
-from aggregator.reactions import SERVED, Reactions
+from aggregator.reactions import SERVED, Reactions, Stage
 from gapless.storage.layout import results_queue
 from queueing.port import Lease
 
@@ -45,7 +47,7 @@ class AggregatorState(Reactions):
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take in one event; give what is to be done, in this order."""
-        if self._exited:
+        if self._stage is Stage.ENDED:
             return []
         commands = self.note(event, now)
         commands += self._next(now)
@@ -80,7 +82,7 @@ class AggregatorState(Reactions):
         self._consider_leaving(now)
         if now >= self._leave_by:
             return self._leave_at_once()
-        if self._stopping:
+        if self._leaving:
             return commands + self._next_exit()
         return commands + self._next_receive(now)
 
@@ -132,7 +134,7 @@ class AggregatorState(Reactions):
             or sweep.size_bytes >= policy.flush_bytes
             or len(sweep.waiting) >= policy.flush_messages
             or now - sweep.oldest_at >= age_s
-            or bool(self._stopping)
+            or self._leaving
             or sweep.state not in SERVED
             or sweep.completes()
             # Nothing more is to come: what is in hand are copies, which only delay the leaving.
@@ -141,16 +143,16 @@ class AggregatorState(Reactions):
 
     def _next_reads(self, now: float) -> list[Command]:
         commands: list[Command] = []
-        if self._poll_due_at <= now and not self._polling and not self._stopping:
+        if self._poll_due_at <= now and not self._polling and not self._leaving:
             self._polling = True
             self._poll_due_at = now + self._policy.poll_s
             commands.append(PollSweeps(self._resting(now)))
         for sweep in self._sweeps.values():
-            if sweep.adopt_due_at <= now and not sweep.adopting and not self._stopping:
+            if sweep.adopt_due_at <= now and not sweep.adopting and not self._leaving:
                 sweep.adopting = True
                 older_than_s = self._policy.adopt_older_than_s if sweep.adopted_once else 0.0
                 commands.append(AdoptOrphans(sweep_id=sweep.sweep_id, older_than_s=older_than_s))
-            wanted = not self._stopping or bool(sweep.puzzling)
+            wanted = not self._leaving or bool(sweep.puzzling)
             if sweep.coverage_due_at <= now and not sweep.reading and wanted:
                 sweep.begin_reading()
                 commands.append(ReadCoverage(sweep_id=sweep.sweep_id))
@@ -205,12 +207,19 @@ class AggregatorState(Reactions):
 
     def _consider_leaving(self, now: float) -> None:
         policy = self._policy
-        if self._stopping or not self._polled or not self._nothing_in_hand():
+        if self._leaving or not self._polled or not self._nothing_in_hand():
             return
         if policy.until_complete and self._all_complete():
-            self._stopping = "every sweep is complete"
-        elif policy.idle_exit_s is not None and now - self._last_delivery_at >= policy.idle_exit_s:
-            self._stopping = f"no delivery for {policy.idle_exit_s:g} s"
+            self._leave("every sweep is complete")
+        elif policy.idle_exit_s is not None and self._idle_for_s(now) >= policy.idle_exit_s:
+            self._leave(f"no delivery for {policy.idle_exit_s:g} s")
+
+    def _idle_for_s(self, now: float) -> float:
+        # Time alone does not tell: a queue that is away, or slow to answer, may hold anything.
+        served = any(sweep.state in SERVED for sweep in self._sweeps.values())
+        if served and not self._found_nothing:
+            return 0.0
+        return now - self._last_delivery_at
 
     def _all_complete(self) -> bool:
         wanted = self._policy.sweep_ids
@@ -225,19 +234,16 @@ class AggregatorState(Reactions):
     def _leave_at_once(self) -> list[Command]:
         """Leave with what is in hand: it is still on the queue, and comes again."""
         held = len(self._held)
-        unstored: list[Lease] = []
-        for sweep in self._sweeps.values():
-            batch = sweep.flush.batch if sweep.flush is not None else ()
-            for each in (*batch, *sweep.waiting, *sweep.puzzling):
-                if sweep.state in SERVED:
-                    unstored += sweep.leases_of(each)
         # What is stored already is not given back: its messages come again when their leases end.
-        commands = self._give_back(tuple(unstored))
-        self._exited = True
+        unstored = (
+            sweep.leases_in_hand() for sweep in self._sweeps.values() if sweep.state in SERVED
+        )
+        commands = self._give_back(tuple(itertools.chain.from_iterable(unstored)))
+        self._enter(Stage.ENDED)
         if not held:
-            return [*commands, Exit(status=self._status, reason=self._stopping)]
+            return [*commands, Exit(status=self._status, reason=self._why)]
         reason = (
-            f"{self._stopping}, and storage or queue did not answer for {self._policy.stop_s:g} s: "
+            f"{self._why}, and storage or queue did not answer for {self._policy.stop_s:g} s: "
             f"{held} messages stay on the queue and come again, nothing is lost"
         )
         return [*commands, Exit(status=1, reason=reason)]
@@ -245,5 +251,5 @@ class AggregatorState(Reactions):
     def _next_exit(self) -> list[Command]:
         if not self._nothing_in_hand() or self._receiving:
             return []
-        self._exited = True
-        return [Exit(status=self._status, reason=self._stopping)]
+        self._enter(Stage.ENDED)
+        return [Exit(status=self._status, reason=self._why)]

@@ -10,12 +10,12 @@ A worker keeps its slot until its process is known to be gone.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from compute_node.commands import Deployment, RetireWorker, StartWorker
 
-__all__ = ["Crew", "Demand", "Kill", "KillReason", "WorkerInHand", "WorkerStatus"]
+__all__ = ["TRANSITIONS", "Crew", "Demand", "Kill", "KillReason", "WorkerInHand", "WorkerStatus"]
 
 
 class WorkerStatus(enum.Enum):
@@ -24,6 +24,14 @@ class WorkerStatus(enum.Enum):
     STARTING = "starting"
     READY = "ready"
     LEAVING = "leaving"
+
+
+TRANSITIONS: Mapping[WorkerStatus, frozenset[WorkerStatus]] = {
+    WorkerStatus.STARTING: frozenset({WorkerStatus.READY, WorkerStatus.LEAVING}),
+    WorkerStatus.READY: frozenset({WorkerStatus.LEAVING}),
+    WorkerStatus.LEAVING: frozenset(),
+}
+"""What may become of a worker; it may be gone from any of them."""
 
 
 class KillReason(enum.Enum):
@@ -55,6 +63,11 @@ class WorkerInHand:
     chunks: list[int] = field(default_factory=list)
     killed: Kill | None = None
     held_up: bool = False
+
+    def become(self, status: WorkerStatus) -> None:
+        """Change its status."""
+        assert status in TRANSITIONS[self.status], (self.status, status)
+        self.status = status
 
     @property
     def idle(self) -> bool:
@@ -101,7 +114,7 @@ class Crew:
         commands = []
         for each in self.workers.values():
             if each.idle and each.deployment not in current:
-                each.status = WorkerStatus.LEAVING
+                each.become(WorkerStatus.LEAVING)
                 commands.append(RetireWorker(each.worker))
         return commands
 
@@ -131,7 +144,7 @@ class Crew:
                 if lacking <= 0:
                     break
                 if each.idle and each.deployment not in wanted:
-                    each.status = WorkerStatus.LEAVING
+                    each.become(WorkerStatus.LEAVING)
                     commands.append(RetireWorker(each.worker))
                     lacking -= 1
         return commands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compute_node.attempts import Attempt
@@ -50,6 +51,15 @@ class SweepState(enum.Enum):
     RUNNING = "running"
     PAUSED = "paused"
     CANCELLED = "cancelled"
+
+
+SWEEP_TRANSITIONS: Mapping[SweepState, frozenset[SweepState]] = {
+    # A person may take anything back, and of two changes the second alone may be heard of.
+    SweepState.RUNNING: frozenset({SweepState.PAUSED, SweepState.CANCELLED}),
+    SweepState.PAUSED: frozenset({SweepState.RUNNING, SweepState.CANCELLED}),
+    SweepState.CANCELLED: frozenset({SweepState.RUNNING, SweepState.PAUSED}),
+}
+"""What may become of a sweep as a node knows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

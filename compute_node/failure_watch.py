@@ -74,8 +74,7 @@ def _too_many(
     declared: RunSet, control: Control, asked: Sequence[Asked], coverage: Coverage
 ) -> bool:
     allowed = control.limits.failures_allowed(len(declared))
-    if allowed is None:
-        return False
+    assert allowed is not None
     most = sum(len(runs) for (_, outcome), runs in coverage.by.items() if outcome)
     if most <= allowed:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 from compute_node.commands import (
     Command,
@@ -22,7 +23,7 @@ from compute_node.rules import NodeRules
 from compute_node.sweeps_in_hand import SweepInHand
 from queueing.port import Lease, Message
 
-__all__ = ["LONGEST_PAUSE_S", "Holdings", "Mode"]
+__all__ = ["LONGEST_PAUSE_S", "TRANSITIONS", "Holdings", "Mode"]
 
 LONGEST_PAUSE_S = 30.0
 
@@ -34,6 +35,16 @@ class Mode(enum.Enum):
     DRAINING = "draining"
     STOPPING = "stopping"
     ENDED = "ended"
+
+
+TRANSITIONS: Mapping[Mode, frozenset[Mode]] = {
+    # To ENDED at once: with nothing in hand.
+    Mode.RUNNING: frozenset({Mode.DRAINING, Mode.STOPPING, Mode.ENDED}),
+    Mode.DRAINING: frozenset({Mode.STOPPING, Mode.ENDED}),
+    Mode.STOPPING: frozenset({Mode.STOPPING, Mode.ENDED}),
+    Mode.ENDED: frozenset(),
+}
+"""What one event may make of a node."""
 
 
 class Holdings:
@@ -66,8 +77,12 @@ class Holdings:
         self._end_at = 0.0
         self._ending = Exit(0)
 
+    def _enter(self, mode: Mode) -> None:
+        assert mode in TRANSITIONS[self.mode], (self.mode, mode)
+        self.mode = mode
+
     def _drain(self, now: float, ending: Exit) -> None:
-        self.mode = Mode.DRAINING
+        self._enter(Mode.DRAINING)
         self._ending = ending
         self._end_at = now + self.rules.grace_s
         self.deliveries.hurry()
@@ -75,7 +90,7 @@ class Holdings:
             self._withdraw(name)
 
     def _exit(self, ending: Exit) -> None:
-        self.mode = Mode.ENDED
+        self._enter(Mode.ENDED)
         self._out.append(ending)
 
     def _withdraw(self, sweep: str) -> None:
@@ -85,7 +100,8 @@ class Holdings:
 
     def _kill(self, worker: WorkerInHand, kill: Kill) -> None:
         worker.killed = kill
-        worker.status = WorkerStatus.LEAVING
+        if worker.status is not WorkerStatus.LEAVING:
+            worker.become(WorkerStatus.LEAVING)
         self._out.append(KillWorker(worker.worker))
 
     def _kill_all(self) -> None:
@@ -102,7 +118,7 @@ class Holdings:
             return
         elif known.facts != facts:
             left = known.facts.state is SweepState.RUNNING
-            known.facts = facts
+            known.learn(facts)
             known.wake()
             if facts.state is SweepState.PAUSED and left:
                 self._withdraw(facts.sweep)
@@ -110,10 +126,12 @@ class Holdings:
             self._drop_sweep(known)
 
     def _drop_sweep(self, sweep: SweepInHand) -> None:
-        for worker in self.crew.serving(sweep.facts.sweep):
-            if worker.killed is None:
+        for worker in self.crew.workers.values():
+            if worker.deployment.sweep == sweep.facts.sweep:
+                # Those that are leaving as well: what a worker has is in a lane too.
                 worker.chunks.clear()
-                self._kill(worker, Kill(KillReason.STOP))
+        for worker in self.crew.serving(sweep.facts.sweep):
+            self._kill(worker, Kill(KillReason.STOP))
         for lane in sweep.lanes.values():
             lane.forget()
         self._forget_deliveries(sweep.facts.sweep)
@@ -150,7 +168,10 @@ class Holdings:
         return self.rules.rest_s > 0.0 and sweep.rests(self.rules.rest_after_s)
 
     def _by_priority(self) -> list[SweepInHand]:
-        return sorted(self.sweeps.values(), key=lambda sweep: -sweep.facts.priority)
+        sweeps = list(self.sweeps.values())
+        if len(sweeps) > 1:
+            sweeps.sort(key=lambda sweep: -sweep.facts.priority)
+        return sweeps
 
     def _jobs(self, sweep: SweepInHand) -> list[JobInHand]:
         return [job for lane in sweep.lanes.values() for job in lane.jobs.values()]
@@ -162,11 +183,10 @@ class Holdings:
                     return lane, lane.jobs[key]
         return None, None
 
-    def _chunk(self, sweep: SweepInHand, key: int) -> tuple[Lane | None, ChunkInHand | None]:
-        for lane in sweep.lanes.values():
-            if key in lane.chunks:
-                return lane, lane.chunks[key]
-        return None, None
+    def _chunk_of(self, sweep: SweepInHand, key: int) -> tuple[Lane, ChunkInHand]:
+        """Give a chunk that a worker of the sweep has, and its lane."""
+        lane = next(each for each in sweep.lanes.values() if key in each.chunks)
+        return lane, lane.chunks[key]
 
     def _new_id(self) -> str:
         self._ids += 1

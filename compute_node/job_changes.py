@@ -52,7 +52,7 @@ def cut_off(job: JobInHand, now: float) -> None:
     job.tries = 0
 
 
-def next_change(  # noqa: C901, PLR0911 - one return a rule, the first that holds
+def next_change(  # noqa: PLR0911 - one return a rule, the first that holds
     job: JobInHand,
     *,
     now: float,
@@ -75,10 +75,8 @@ def next_change(  # noqa: C901, PLR0911 - one return a rule, the first that hold
         return DeleteJob(job.key, job.lease)
     priority = sweep.facts.priority
     if job.intent is Intent.HALVE:
-        half = job.remaining.first((len(job.remaining) + 1) // 2)
-        halves = [_piece(job, half, new_id(), deaths=2)]
-        if len(half) < len(job.remaining):
-            halves.append(_piece(job, job.remaining - half, new_id(), deaths=2))
+        halved = job.remaining.pieces((len(job.remaining) + 1) // 2)
+        halves = [_piece(job, runs, new_id(), deaths=2) for runs in halved]
         return _replace(job, halves, priority=priority)
     if busy is not None:
         if not job.remaining.isdisjoint(busy) and not job.expiring:
@@ -135,8 +133,6 @@ def _split(
     mean_s = took_s / len(job.todo)
     kept_todo = job.todo.first(max(workers, int(rules.split_keep_s * workers / mean_s)))
     rest = job.todo - kept_todo
-    if not rest:
-        return []
     size = max(len(kept_todo), -(-len(rest) // (MAX_BATCH - 1)))
     # Nobody starts them while the replace is on its way; they leave the job when it is answered.
     job.todo = kept_todo

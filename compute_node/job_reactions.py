@@ -55,9 +55,7 @@ class JobReactions(Holdings):
     def _note_queues(self, event: ReceiveEnded, now: float) -> None:
         """Remember which queues were empty; a receive that found something tells of no other."""
         for message in event.messages:
-            found = self.sweeps.get(message.lease.queue.removesuffix("-jobs"))
-            if found is not None:
-                found.wake()
+            self.sweeps[message.lease.queue.removesuffix("-jobs")].wake()
         if not event.messages and not event.problem:
             for name in self._asked:
                 self.sweeps[name].saw_empty(now)
@@ -83,8 +81,9 @@ class JobReactions(Holdings):
 
     def _take_in(self, message: Message, now: float, *, unread: frozenset[str]) -> JobInHand | None:
         """Take a job in; None when the message is set aside instead."""
-        source = self.sweeps.get(message.lease.queue.removesuffix("-jobs"))
-        if source is not None and source.facts.state is SweepState.CANCELLED:
+        # It asks for jobs of sweeps it knows, and forgets none.
+        source = self.sweeps[message.lease.queue.removesuffix("-jobs")]
+        if source.facts.state is SweepState.CANCELLED:
             self._out.append(LetGo(message.lease))
             return None
         job = self._decoded(message)
@@ -99,22 +98,26 @@ class JobReactions(Holdings):
             remaining=job.runs,
             received_at=now,
             changed_at=now,
+            intent=self._intent_of(job, deaths, unread),
         )
         self._next_key += 1
         self._job_runs = len(job.runs)
-        if deaths >= self.rules.halve_at_deaths and len(job.runs) > 1:
-            held.intent = Intent.HALVE
-        elif job.sweep in unread:
-            # It may ask for newer code, or be of a sweep that is cancelled meanwhile.
-            held.intent = Intent.WAIT
-        elif 0 < deaths < self.rules.lost_at_deaths:
-            # Whoever had it may have delivered: what is stored need not be done again.
-            held.intent = Intent.LOOK_UP
         lane = sweep.lane(job.epoch)
         lane.add(held)
         if deaths >= self.rules.lost_at_deaths and held.todo:
             self._record_doomed(sweep, lane, held)
         return held
+
+    def _intent_of(self, job: Job, deaths: int, unread: frozenset[str]) -> Intent:
+        if deaths >= self.rules.halve_at_deaths and len(job.runs) > 1:
+            return Intent.HALVE
+        if job.sweep in unread:
+            # It may ask for newer code, or be of a sweep that is cancelled meanwhile.
+            return Intent.WAIT
+        if 0 < deaths < self.rules.lost_at_deaths:
+            # Whoever had it may have delivered: what is stored need not be done again.
+            return Intent.LOOK_UP
+        return Intent.WORK
 
     def _decoded(self, message: Message) -> Job | None:
         """Give the job of a message; None when the message is set aside, by a command."""
@@ -129,13 +132,6 @@ class JobReactions(Holdings):
             return None
         if job.sweep != queue_sweep:
             self._quarantine(message, queue_sweep, f"a job of sweep {job.sweep} on {queue_sweep}")
-            return None
-        if job.sweep not in self.sweeps:
-            self._release(
-                message.lease,
-                self.rules.unknown_delay_s,
-                f"job {job.job} is of sweep {job.sweep}, which is not in this home: given back",
-            )
             return None
         return job
 
@@ -196,8 +192,7 @@ class JobReactions(Holdings):
 
         Nobody works on it: it would stay hidden as long as this node lives.
         """
-        sweep = self.sweeps.get(lease.queue.removesuffix("-jobs"))
-        if sweep is not None and sweep.facts.state is SweepState.CANCELLED:
+        if self.sweeps[lease.queue.removesuffix("-jobs")].facts.state is SweepState.CANCELLED:
             self._out.append(LetGo(lease))
         else:
             self._release(lease, 0.0, "what is left of a job was let go: given back")
@@ -216,12 +211,9 @@ class JobReactions(Holdings):
 
     def _withdraw_unwanted(self, lane: Lane) -> None:
         """Let the workers end what no job in hand wants; what they have done is delivered."""
-        for key, held in lane.chunks.items():
-            worker = self.crew.workers.get(held.worker)
-            if worker is None or key not in worker.chunks:
-                continue
+        for held in lane.chunks.values():
             if all(job.remaining.isdisjoint(held.left) for job in lane.jobs.values()):
-                self._out.append(WithdrawChunks(worker.worker))
+                self._out.append(WithdrawChunks(held.worker))
 
     def _lease_lost(self, event: LeaseLost, _now: float) -> None:
         for lane, job in self._leased(event.lease):

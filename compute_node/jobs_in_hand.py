@@ -14,7 +14,7 @@ and never nowhere: what a chunk does not report comes back to a job that still w
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from compute_node.attempts import Attempt
@@ -23,7 +23,7 @@ from gapless.declaration.messages import Job
 from gapless.declaration.runset import RunSet
 from queueing.port import Lease
 
-__all__ = ["ChunkInHand", "Intent", "JobInHand", "Lane", "Retry"]
+__all__ = ["TRANSITIONS", "ChunkInHand", "Intent", "JobInHand", "Lane", "Retry"]
 
 
 class Intent(enum.Enum):
@@ -38,6 +38,16 @@ class Intent(enum.Enum):
     WAIT = "wait"
     HALVE = "halve"
     GIVE_BACK = "give back"
+
+
+TRANSITIONS: Mapping[Intent, frozenset[Intent]] = {
+    Intent.WORK: frozenset({Intent.GIVE_BACK}),
+    Intent.WAIT: frozenset({Intent.WORK, Intent.GIVE_BACK}),
+    Intent.LOOK_UP: frozenset({Intent.WORK, Intent.GIVE_BACK}),
+    Intent.HALVE: frozenset({Intent.GIVE_BACK}),
+    Intent.GIVE_BACK: frozenset(),
+}
+"""What a node may want of a job instead; it comes in with any of them but GIVE_BACK."""
 
 
 @dataclass(slots=True)
@@ -64,6 +74,12 @@ class JobInHand:
     expiring: bool = False
     tries: int = 0
     try_at: float = 0.0
+
+    def become(self, intent: Intent) -> None:
+        """Change what is wanted with it."""
+        if intent is not self.intent:
+            assert intent in TRANSITIONS[self.intent], (self.intent, intent)
+            self.intent = intent
 
 
 @dataclass(slots=True)
@@ -130,7 +146,7 @@ class Lane:
 
     def begin(self, job: JobInHand) -> None:
         """Work on a job that was looked up, or waited."""
-        job.intent = Intent.WORK
+        job.become(Intent.WORK)
         job.todo = job.remaining - self.taken()
 
     def covered(self, job: JobInHand, runs: RunSet) -> None:
@@ -152,7 +168,8 @@ class Lane:
 
     def set_aside(self, job: JobInHand, intent: Intent) -> None:
         """Work on a job no longer; runs of it that another job holds are that one's to do now."""
-        todo, job.todo, job.intent = job.todo, RunSet(), intent
+        todo, job.todo = job.todo, RunSet()
+        job.become(intent)
         if todo:
             self.take_back(todo)
 

@@ -27,8 +27,6 @@ class Pace:
 
     def measure(self, *, runs: int, busy_s: float) -> None:
         """Note that a worker took `busy_s` seconds for `runs` runs."""
-        if runs <= 0:
-            return
         mean = max(busy_s / runs, 1e-8)
         # The first runs of a process load libraries and fill caches: they count for little.
         known = self.mean_s if self._largest >= _MEASURED_RUNS else None

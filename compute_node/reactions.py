@@ -94,7 +94,7 @@ class Reactions(JobReactions, WorkerReactions):
             self._begin_waiting(facts.sweep, known_at=event.read_at)
         for name, sweep in self.sweeps.items():
             if name not in listed and sweep.facts.state is SweepState.RUNNING:
-                sweep.facts = _paused(sweep)
+                sweep.learn(_paused(sweep))
                 self._withdraw(name)
 
     def _sweep_prepared(self, event: SweepPrepared, _now: float) -> None:
@@ -131,15 +131,13 @@ class Reactions(JobReactions, WorkerReactions):
 
     def _delivery_acknowledged(self, event: DeliveryAcknowledged, _now: float) -> None:
         name, blocks = self.deliveries.acknowledged(event.delivery)
-        if not blocks:
-            return
         for lane in self.sweeps[name].lanes.values():
             lane.acknowledge(blocks)
         self._out.append(ForgetBlocks(blocks))
 
     def _delivery_refused(self, event: DeliveryRefused, now: float) -> None:
         name = self.deliveries.refused(event.delivery, away=event.away, now=now)
-        if name and self.sweeps[name].facts.state is SweepState.CANCELLED:
+        if self.sweeps[name].facts.state is SweepState.CANCELLED:
             # It was on its way when the sweep was cancelled: sending it again would make the
             # sweep's queue anew.
             self._forget_deliveries(name)
@@ -160,7 +158,7 @@ class Reactions(JobReactions, WorkerReactions):
             self._ending = Exit(1, text)
 
     def _stop_asked(self, _event: StopAsked, now: float) -> None:
-        self.mode = Mode.STOPPING
+        self._enter(Mode.STOPPING)
         self._end_at = now + self.rules.stop_s
         self._kill_all()
         for sweep in self.sweeps.values():

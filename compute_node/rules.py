@@ -51,7 +51,6 @@ class NodeRules:
     split_above_s: float = 600.0
     split_keep_s: float = 120.0
     steal_after_s: float = 2.0
-    unknown_delay_s: float = 60.0
     newer_delay_s: float = 900.0
     unfit_delay_s: float = 30.0
     retry_pause_s: float = 1.0

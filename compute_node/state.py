@@ -307,7 +307,8 @@ class NodeState(Reactions):
                 if now >= self._end_at + self.rules.farewell_s:
                     text = "the queue or the home was away to the end: what was done is repeated"
                     self._exit(Exit(1, self._ending.message or text))
-        elif self.mode is Mode.STOPPING:
+        else:
+            assert self.mode is Mode.STOPPING
             jobs = any(True for sweep in self.sweeps.values() for _ in self._jobs(sweep))
             if now >= self._end_at or not (jobs or self._receiving):
                 self._exit(self._ending)

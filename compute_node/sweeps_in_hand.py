@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from compute_node.commands import Deployment
-from compute_node.events import SweepFacts, SweepState
+from compute_node.events import SWEEP_TRANSITIONS, SweepFacts, SweepState
 from compute_node.jobs_in_hand import Lane
 from compute_node.pacing import Pace
 
@@ -40,6 +40,12 @@ class SweepInHand:
     empty_since: float | None = None
     empty_at: float = 0.0
     complete: bool = False
+
+    def learn(self, facts: SweepFacts) -> None:
+        """Note what is wanted of it now."""
+        before, after = self.facts.state, facts.state
+        assert after is before or after in SWEEP_TRANSITIONS[before], (before, after)
+        self.facts = facts
 
     def open(self, now: float) -> bool:
         """Tell whether this node may work on it now."""

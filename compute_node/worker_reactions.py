@@ -27,24 +27,22 @@ class WorkerReactions(Holdings):
     """One method an event of the workers."""
 
     def _worker_ready(self, event: WorkerReady, _now: float) -> None:
-        worker = self.crew.workers.get(event.worker)
-        if worker is None or worker.status is not WorkerStatus.STARTING:
+        worker = self.crew.workers[event.worker]
+        if worker.status is not WorkerStatus.STARTING:
+            # It was killed while it said so.
             return
-        worker.status = WorkerStatus.READY
+        worker.become(WorkerStatus.READY)
         sweep = self.sweeps[worker.deployment.sweep]
         sweep.unfit_times = 0
 
     def _worker_unfit(self, event: WorkerUnfit, now: float) -> None:
-        worker = self.crew.workers.pop(event.worker, None)
-        if worker is None:
-            return
+        worker = self.crew.workers.pop(event.worker)
         sweep = self.sweeps[worker.deployment.sweep]
         for key in worker.chunks:
-            lane, held = self._chunk(sweep, key)
-            if lane is not None and held is not None:
-                del lane.chunks[key]
-                lane.take_back(held.left)
-        if worker.killed is None and worker.status is not WorkerStatus.LEAVING:
+            lane, held = self._chunk_of(sweep, key)
+            del lane.chunks[key]
+            lane.take_back(held.left)
+        if worker.status is not WorkerStatus.LEAVING:
             self._unfit(sweep, event.text, now)
 
     def _block_made(self, event: BlockMade, now: float) -> None:
@@ -67,16 +65,14 @@ class WorkerReactions(Holdings):
         )
 
     def _chunk_ended(self, event: ChunkEnded, now: float) -> None:
-        worker = self.crew.workers.get(event.worker)
-        if worker is None:
-            return
+        worker = self.crew.workers[event.worker]
         worker.held_up = False
         sweep = self.sweeps[worker.deployment.sweep]
-        lane, held = self._chunk(sweep, event.chunk)
-        if event.chunk in worker.chunks:
-            worker.chunks.remove(event.chunk)
-        if lane is None or held is None:
+        if event.chunk not in worker.chunks:
+            # Taken back from behind a long run, or of a sweep that is cancelled.
             return
+        worker.chunks.remove(event.chunk)
+        lane, held = self._chunk_of(sweep, event.chunk)
         left = held.left
         for attempt in event.retries:
             if attempt.run in left:
@@ -86,9 +82,7 @@ class WorkerReactions(Holdings):
         lane.take_back(left)
 
     def _worker_died(self, event: WorkerDied, now: float) -> None:
-        worker = self.crew.workers.pop(event.worker, None)
-        if worker is None:
-            return
+        worker = self.crew.workers.pop(event.worker)
         sweep = self.sweeps[worker.deployment.sweep]
         kill = worker.killed
         if worker.status is WorkerStatus.STARTING and kill is None:
@@ -100,9 +94,7 @@ class WorkerReactions(Holdings):
         )
         found = False
         for chunk in worker.chunks:
-            lane, held = self._chunk(sweep, chunk)
-            if lane is None or held is None:
-                continue
+            lane, held = self._chunk_of(sweep, chunk)
             left = held.left
             del lane.chunks[chunk]
             if charged and not found and event.run is not None and event.run in left:
@@ -174,16 +166,14 @@ class WorkerReactions(Holdings):
 
         The worker may start one of them in this very moment; then it is done twice, recorded once.
         """
-        held_here = (self._chunk(sweep, chunk)[1] for chunk in worker.chunks)
-        if not any(held is not None and run in held.left for held in held_here):
+        held_here = (self._chunk_of(sweep, chunk)[1] for chunk in worker.chunks)
+        if not any(run in held.left for held in held_here):
             # It is still in what was withdrawn before; what waits here it has not read yet.
             return
         worker.held_up = True
         freed = False
         for chunk in list(worker.chunks):
-            lane, held = self._chunk(sweep, chunk)
-            if lane is None or held is None:
-                continue
+            lane, held = self._chunk_of(sweep, chunk)
             if run in held.left:
                 waiting = held.left - RunSet.span(0, run + 1)
                 held.left -= waiting

@@ -69,6 +69,15 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.SENT}),
+    State.SENT: frozenset(),
+    State.UNKNOWN: frozenset(),
+}
+"""What may become of a receipt's state."""
+_BEFORE_SENT = [each.value for each, after in TRANSITIONS.items() if State.SENT in after]
+
+
 @dataclass(frozen=True, slots=True)
 class SweepRow:
     """A sweep the ledger knows; times in Unix seconds."""
@@ -245,7 +254,7 @@ class Ledger:
             return
         statement = (
             sa.update(receipts)
-            .where(receipts.c.id.in_(ids))
+            .where(receipts.c.id.in_(ids), receipts.c.state.in_(_BEFORE_SENT))
             .values(
                 state=State.SENT.value, queue_created_at_s=queue_created_at_s, sent_at_s=sent_at_s
             )

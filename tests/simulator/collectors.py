@@ -37,6 +37,7 @@ from aggregator.state import AggregatorState
 from aggregator.store import DeliveryStore, Origins
 from gapless.storage.sweeps import SweepStore
 from queueing.errors import QueueUnavailable
+from tests.simulator.faults import Fault
 from tests.simulator.plan import Plan
 from tests.simulator.ports import AgedRenewals, FaultyBlobs, FaultyQueues
 from tests.simulator.world import Actor, Crash, Lane, World
@@ -44,7 +45,6 @@ from tests.simulator.world import Actor, Crash, Lane, World
 __all__ = ["SimAggregator"]
 
 _RECEIVE_S = 0.5
-_LONGEST_TICK_S = 5.0
 _CRASH = 0.0005
 
 
@@ -62,22 +62,39 @@ class SimAggregator(Actor):
         """Begin a life."""
         world = self.world
         world.log(f"{self.name} starts")
+        self.alive = True
         self.main = self.inbox = Lane(self)
         self.lanes = {name: Lane(self) for name in ("receive", "store", "answer", "renew")}
         policy = Policy(
             lease_s=self.lease_s,
             who=self.name,
             flush_rows=world.random.choice((5, 20, 500)),
-            coverage_s=10.0,
+            coverage_s=2.0 * self.plan.pace.control,
+            poll_s=self.plan.pace.control,
             rest_s=self.plan.rest_s,
             rest_after_s=self.plan.rest_after_s,
             rest_looks=2,
+            until_complete=self.plan.leave,
+            sweep_ids=tuple(each.id for each in self.plan.sweeps) if self.plan.leave else None,
+            stop_s=world.dice("policy").choice((0.7, 10.0, 80.0)),
+            most_remembered=world.dice("policy").choice((1, 20_000)),
+            newer_format_delay_s=world.dice("policy").choice((5.0, 900.0)),
+            most_undeleted=world.dice("policy").choice((3, 10_000)),
+            flush_age_s=world.dice("policy").choice((None, None, 5.0)),
+            idle_exit_s=self.plan.pace.reconcile if self.plan.leave else None,
         )
         self.state = AggregatorState(policy, world.now)
         home = HomeView(self.blobs, SweepStore(self.blobs))
         self.home = home
         self.own = OwnCoverage(self.blobs, self.name, world.clock)
-        self.store = DeliveryStore(self.blobs, home, Origins(self.name, world.clock), self.own)
+        self.store = DeliveryStore(
+            self.blobs,
+            home,
+            Origins(self.name, self.clock),
+            self.own,
+            # What is given back for another shard comes as late as what is of a later version.
+            most_opened_bytes=1_000 if policy.newer_format_delay_s < self.lease_s else 10**9,
+        )
         self.renewals = AgedRenewals(
             self.queues,
             lease_s=self.lease_s,
@@ -91,7 +108,7 @@ class SimAggregator(Actor):
 
     def died(self) -> None:
         """Start again after a while."""
-        self.frozen_until = 0.0
+        self.alive, self.frozen_until = False, 0.0
         self.start_later(1.0)
 
     def stop(self) -> None:
@@ -100,16 +117,17 @@ class SimAggregator(Actor):
 
     def tell(self, event: Event) -> None:
         """Let the state machine hear of an event soon."""
-        self.inbox.after_others(0.001, lambda: self._handle(event))
+        if self.alive:
+            self.inbox.after_others(0.001, lambda: self._handle(event))
 
     def _handle(self, event: Event) -> None:
         self.renewals.beat()
         now = self.world.now
         for command in self.state.handle(event, now):
-            if self.world.chance(_CRASH):
+            if self.world.fault(Fault.CRASH_BETWEEN, _CRASH):
                 raise Crash
             self.perform(command)
-        wake_at = min(self.state.wake_at(now), now + _LONGEST_TICK_S)
+        wake_at = min(self.state.wake_at(now), now + self.plan.pace.control)
         if wake_at < self._tick_at or self._tick_at <= now:
             self._tick_at = wake_at
             self.main.at(wake_at - now + 0.001, lambda: self._tick(wake_at))
@@ -146,14 +164,22 @@ class SimAggregator(Actor):
                 self._do("answer", 0.1, lambda: self._release(command))
             case Exit():
                 self.own.write_all()
-                self.world.log(f"{self.name} leaves: {command.reason}")
+                self.world.log(
+                    f"{self.name} leaves with {len(self.state.held)} in hand: {command.reason}"
+                )
+                if self.plan.leave:
+                    self.world.happens(Fault.LEAVES)
                 self.life += 1
                 self.died()
 
     def _do(self, lane: str, most_s: float, step: Callable[[], Iterable[Event]]) -> None:
+        life = self.life
+
         def act() -> None:
             for event in step():
-                self.tell(event)
+                # What a life began that ended meanwhile tells the next one nothing.
+                if self.life == life:
+                    self.tell(event)
 
         self.lanes[lane].after_others(self.world.random.random() * most_s, act)
 
@@ -164,6 +190,11 @@ class SimAggregator(Actor):
             )
         except QueueUnavailable as error:
             return [ReceiveFailed(str(error))]
+        if not messages:
+            # Nothing came while the long poll lasted; a message sent meanwhile comes at the next.
+            empty = DeliveriesReceived(())
+            self.lanes["receive"].after_others(self.plan.pace.poll, lambda: self.tell(empty))
+            return []
         read = [read_message(message) for message in messages]
         deliveries = tuple(each for each in read if isinstance(each, Buffered))
         others = [each for each in read if not isinstance(each, Buffered)]
@@ -192,7 +223,7 @@ class SimAggregator(Actor):
         return []
 
     def _adopt(self, command: AdoptOrphans) -> Event:
-        now_s, older_than_s = self.world.now, command.older_than_s
+        now_s, older_than_s = self.clock(), command.older_than_s
         return self.home.adopt(command.sweep_id, older_than_s=older_than_s, now_s=now_s)
 
     def _renew(self) -> None:

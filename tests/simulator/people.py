@@ -7,31 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from compute_node.failure_watch import failures_so_far
 from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
 from gapless.declaration.sweep import FrozenSweep
-from gapless.errors import GaplessError
+from gapless.errors import GaplessError, UserMistake
+from gapless.results.outcome import Outcome
+from gapless.results.verification import verify_shards
 from gapless.storage import layout
 from gapless.storage.sweeps import SweepStore
-from receipts.errors import LedgerLacksSweep
+from receipts.errors import LedgerDamaged, LedgerLacksSweep
 from receipts.ledger import Ledger, open_ledger
 from receipts.rebuild import rebuild
 from receipts.reconcile import ReconcileReport, reconcile
 from receipts.resubmit import resubmit
 from receipts.submit import submit
-from receipts.tables import receipts
+from receipts.tables import looks, receipts, sweeps
 from tests.simulator.plan import Plan
 from tests.simulator.ports import CountedQueues, FaultyBlobs, FaultyQueues
 from tests.simulator.world import Actor, Lane, World
 
-__all__ = ["SETTLE_S", "Person"]
+__all__ = ["SETTLE_S", "LedgerCopy", "Person"]
 
 _AGAIN_S = 8.0
 SETTLE_S = 20.0
 """For how long counts of queues that cannot be looked into may lie."""
+
+
+_NEVER_S = 1_209_600.0
+
+LedgerCopy = list[tuple[sa.Table, list[dict[str, Any]]]]
+"""Every row of the ledger, by table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,18 +62,58 @@ class Person(Actor):
         self.ledger: Ledger = open_ledger("sqlite://")
         self.reports: dict[str, ReconcileReport] = {}
         self._unfinished: list[_Errand] = []
+        self.away = False
 
     def jobs_with_receipt(self, sweep_id: str) -> set[str]:
         """Give the ids of every job in the ledger, read past all of its code."""
         query = sa.select(receipts.c.job).where(receipts.c.sweep == sweep_id)
-        with self.ledger._database.snapshot() as connection:
-            return set(connection.execute(query).scalars())
+        return self.ledger.database.read(
+            lambda connection: set(connection.execute(query).scalars())
+        )
 
     def lose_ledger(self) -> None:
         """Lose the ledger, as a deleted file does; an empty one takes its place."""
         self.world.log("the ledger is lost")
         self.ledger.close()
         self.ledger = open_ledger("sqlite://")
+
+    def copy_ledger(self) -> LedgerCopy:
+        """Copy every row of the ledger, as a backup does."""
+        tables = (sweeps, receipts, looks)
+
+        def read(connection: sa.Connection) -> LedgerCopy:
+            return [
+                (table, [dict(row) for row in connection.execute(sa.select(table)).mappings()])
+                for table in tables
+            ]
+
+        return self.ledger.database.read(read)
+
+    def restore_ledger(self, copy: LedgerCopy) -> None:
+        """Put a copy in the place of the ledger."""
+        self.world.log("an old copy of the ledger is put back")
+        self.ledger.close()
+        self.ledger = open_ledger("sqlite://")
+
+        def write(connection: sa.Connection) -> None:
+            for table, rows in copy:
+                if rows:
+                    connection.execute(sa.insert(table), rows)
+
+        self.ledger.database.write(write)
+
+    def has_looks(self) -> bool:
+        """Tell whether the ledger remembers a look at queues that are only counted."""
+        query = sa.select(sa.func.count()).select_from(looks)
+        return self.ledger.database.read(
+            lambda connection: bool(connection.execute(query).scalar_one())
+        )
+
+    def damage_ledger(self) -> None:
+        """Damage what the ledger remembers of looks."""
+        self.world.log("a row of the ledger is damaged")
+        statement = sa.update(looks).values(runs=b"damaged")
+        self.ledger.database.write(lambda connection: connection.execute(statement))
 
     def give(self, delay_s: float, name: str, command: Callable[[], None]) -> None:
         """Give a command some time from now, and again until it ends without a fault."""
@@ -74,11 +124,19 @@ class Person(Actor):
         self.main.at(max(errand.at - self.world.now, 0.0), lambda: self._act(errand))
 
     def _act(self, errand: _Errand) -> None:
+        if self.away:
+            self._unfinished.remove(errand)
+            self.give(1.0 + self._pause(), errand.name, errand.command)
+            return
         self.world.log(f"person: {errand.name}")
         try:
             errand.command()
         except LedgerLacksSweep:
             self.give(self._pause(), errand.name, lambda: self._rebuild_then(errand.command))
+        except LedgerDamaged as error:
+            self.world.log(f"person: {error}"[:160])
+            self.lose_ledger()
+            self.give(self._pause(), errand.name, errand.command)
         except GaplessError as error:
             text = f"person: {errand.name} ended with {type(error).__name__}: {error}"
             self.world.log(text[:160])
@@ -106,14 +164,18 @@ class Person(Actor):
             ledger=self.ledger,
             queues=self.queues,
             store=SweepStore(self.blobs),
-            clock=self.world.clock,
+            clock=self.clock,
             new_id=self.world.new_id,
             job_size=self.plan.job_size,
         )
 
     def extend(self, sweep_id: str, frozen: FrozenSweep) -> None:
-        """Add what a larger declaration has more."""
-        if not SweepStore(self.blobs).exists(sweep_id):
+        """Add what a larger declaration has more, unless the sweep is given up."""
+        store = SweepStore(self.blobs)
+        if not store.exists(sweep_id):
+            return
+        cancelled = store.control(sweep_id).state is ControlState.CANCELLED
+        if cancelled and sweep_id in self.plan.given_up:
             return
         submit(
             frozen,
@@ -121,14 +183,21 @@ class Person(Actor):
             ledger=self.ledger,
             queues=self.queues,
             store=SweepStore(self.blobs),
-            clock=self.world.clock,
+            clock=self.clock,
             new_id=self.world.new_id,
             job_size=self.plan.job_size,
             extend=sweep_id,
         )
 
+    def force(self, sweep_id: str) -> None:
+        """Reconcile with --resubmit --force."""
+        self._reconcile(sweep_id, again=True, force=True)
+
     def reconcile(self, sweep_id: str, *, again: bool) -> None:
         """Reconcile; `again`: with --resubmit."""
+        self._reconcile(sweep_id, again=again, force=False)
+
+    def _reconcile(self, sweep_id: str, *, again: bool, force: bool) -> None:
         if not SweepStore(self.blobs).exists(sweep_id):
             return
         self.reports[sweep_id] = reconcile(
@@ -137,30 +206,40 @@ class Person(Actor):
             queues=self.queues,
             store=SweepStore(self.blobs),
             blobs=self.blobs,
-            clock=self.world.clock,
+            clock=self.clock,
             new_id=self.world.new_id,
             resubmit=again,
+            force=force,
             settle_s=SETTLE_S,
+            retention_s=min(self.plan.retention_s, _NEVER_S) if self.world.faults else _NEVER_S,
         )
+        self.world.log(f"reconcile ends with {self.reports[sweep_id].exit_status.name}")
 
-    def resubmit(self, sweep_id: str, runs: RunSet) -> None:
-        """Ask anew for runs."""
+    def verify(self, sweep_id: str) -> None:
+        """Read every shard, and put aside what is not as it was stored."""
+        if SweepStore(self.blobs).exists(sweep_id):
+            found = verify_shards(self.blobs, sweep_id, clock=self.clock).findings
+            self.world.log(f"verify of {sweep_id} finds {len(found)} shards that are not sound")
+
+    def resubmit(self, sweep_id: str, wanted: RunSet | frozenset[Outcome]) -> None:
+        """Ask anew for runs; a mistake of the person's is told and not made again."""
         store = SweepStore(self.blobs)
         if not store.exists(sweep_id):
             return
-        if store.control(sweep_id).state is ControlState.CANCELLED:
-            return
-        resubmit(
-            sweep_id,
-            runs,
-            ledger=self.ledger,
-            queues=self.queues,
-            store=store,
-            blobs=self.blobs,
-            clock=self.world.clock,
-            new_id=self.world.new_id,
-            why="the person wants it",
-        )
+        try:
+            resubmit(
+                sweep_id,
+                wanted,
+                ledger=self.ledger,
+                queues=self.queues,
+                store=store,
+                blobs=self.blobs,
+                clock=self.clock,
+                new_id=self.world.new_id,
+                why="the person wants it",
+            )
+        except UserMistake as mistake:
+            self.world.log(f"person: {mistake}")
 
     def control(self, sweep_id: str, state: ControlState) -> None:
         """Pause, resume or cancel; a cancel drops the queues after the record."""
@@ -168,16 +247,26 @@ class Person(Actor):
         if not store.exists(sweep_id):
             return
         if store.control(sweep_id).state is not state:
-            store.set_control(sweep_id, state=state)
+            changes: dict[str, Any] = {}
+            if state is ControlState.RUNNING and store.why_paused(sweep_id):
+                # What failed until now is accepted: else it would pause itself again at once.
+                changes["paused_itself"] = failures_so_far(store, self.blobs, sweep_id)
+            store.set_control(sweep_id, state=state, at_s=self.clock(), **changes)
         if state is ControlState.CANCELLED:
             self.queues.drop(layout.jobs_queue(sweep_id))
             self.queues.drop(layout.results_queue(sweep_id))
+
+    def resume_if_paused(self, sweep_id: str) -> None:
+        """Let a sweep go on that paused itself."""
+        store = SweepStore(self.blobs)
+        if store.exists(sweep_id) and store.control(sweep_id).state is ControlState.PAUSED:
+            self.control(sweep_id, ControlState.RUNNING)
 
     def _rebuild_then(self, command: Callable[[], None]) -> None:
         rebuild(
             ledger=self.ledger,
             store=SweepStore(self.blobs),
-            clock=self.world.clock,
+            clock=self.clock,
             new_id=self.world.new_id,
         )
         command()

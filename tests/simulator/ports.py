@@ -1,24 +1,22 @@
-"""Queues and storage of a world: real backends in memory, watched below, faulty above.
+"""Queues and storage of a world as one actor sees them: faulty, above the services themselves.
 
-`WatchedQueues` and `WatchedBlobs` tell the truth what really happened. `FaultyQueues` and
-`FaultyBlobs` are what one actor sees of them: answers get lost after the deed, entries of a batch
-fail, messages come twice and out of order, the service is away, and the actor may die at any call.
+Answers get lost after the deed, entries of a batch fail, messages come twice and out of order, the
+service is away, for all or for one, or slow, and the actor may die at any call.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from compute_node.rules import Remainders
+import msgspec
+
+from gapless.declaration.control import Asked
 from gapless.storage.blobs import Blob
 from gapless.storage.errors import StorageUnavailable
-from gapless.storage.memory import MemoryBlobs
 from queueing.errors import QueueUnavailable
 from queueing.leases import Renewals
-from queueing.memory import MemoryQueues
 from queueing.port import (
     Answer,
     AnswerStatus,
@@ -30,36 +28,22 @@ from queueing.port import (
     ReplaceAnswer,
     Replacement,
 )
-from tests.simulator.truth import Truth
-from tests.simulator.world import Actor, Crash, World
+from tests.simulator.faults import Fault
+from tests.simulator.plan import FaultRates
+from tests.simulator.services import WatchedBlobs, WatchedQueues
+from tests.simulator.world import Actor, Crash
 
 __all__ = [
     "AgedRenewals",
     "CountedQueues",
-    "FaultRates",
     "FaultyBlobs",
     "FaultyQueues",
     "Spells",
-    "WatchedBlobs",
-    "WatchedQueues",
 ]
 
 _T = TypeVar("_T")
+_CONTROLS = "/control/"
 _REFUSED = Answer(AnswerStatus.FAILED, "the service had a bad moment")
-
-
-@dataclass(frozen=True, slots=True)
-class FaultRates:
-    """How likely each fault is at one call (or one entry of a batch)."""
-
-    away: float = 0.01
-    answer_lost: float = 0.01
-    entry_fails: float = 0.02
-    twice: float = 0.02
-    late: float = 0.1
-    damaged: float = 0.0
-    crash: float = 0.002
-    interleave: float = 0.1
 
 
 @dataclass(slots=True)
@@ -68,105 +52,6 @@ class Spells:
 
     queues_until: float = 0.0
     blobs_until: float = 0.0
-
-
-class WatchedQueues(MemoryQueues):
-    """Queues in memory that tell the truth of every message.
-
-    Each lease begins `aged_s` old: that much less is left until it cannot be renewed any more. They
-    lease a replacement to who sends it only where `remainders` says so.
-    """
-
-    def __init__(
-        self,
-        world: World,
-        truth: Truth,
-        *,
-        aged_s: float = 0.0,
-        remainders: Remainders = Remainders.LEASED,
-    ) -> None:
-        super().__init__(clock=world.clock, wait=lambda _: None)
-        self.aged_s = aged_s
-        self.remainders = remainders
-        self.truth = truth
-        truth.bodies = self.bodies
-
-    def bodies(self) -> Iterator[tuple[str, str]]:
-        for name, queue in self._queues.items():
-            for stored in queue.messages.values():
-                yield name, stored.body
-
-    def _lease(self, found: Any, queue: str, stored: Any, until: float) -> Lease:
-        lease = super()._lease(found, queue, stored, until)
-        stored.leased_at -= self.aged_s
-        return lease
-
-    def send(self, queue: str, entries: Sequence[Entry]) -> list[Answer]:
-        answers = super().send(queue, entries)
-        for entry, answer in zip(entries, answers, strict=True):
-            if answer.ok:
-                self.truth.message_sent(queue, entry.body)
-        return answers
-
-    def delete(self, leases: Sequence[Lease]) -> list[Answer]:
-        held = [(lease.queue, self._held(lease)) for lease in leases]
-        answers = super().delete(leases)
-        for queue, stored in held:
-            if stored is not None:
-                self.truth.message_removed(queue, stored.body)
-        return answers
-
-    def replace(self, lease: Lease, replacements: Sequence[Replacement]) -> ReplaceAnswer:
-        held = self._held(lease)
-        if self.remainders is Remainders.ANYBODYS:
-            replacements = [dataclasses.replace(each, lease_s=0.0) for each in replacements]
-        answer = super().replace(lease, replacements)
-        if answer.answer.ok and held is not None:
-            for each in replacements:
-                self.truth.message_sent(lease.queue, each.body)
-            self.truth.message_removed(lease.queue, held.body)
-        return answer
-
-    def drop(self, queue: str) -> None:
-        lost = [body for name, body in self.bodies() if name == queue]
-        super().drop(queue)
-        for body in lost:
-            self.truth.message_lost(queue, body)
-
-    def purge(self, queue: str) -> None:
-        """Remove every message; the queue and its time of creation stay."""
-        found = self._queue(queue)
-        lost = [stored.body for stored in found.messages.values()]
-        found.messages.clear()
-        for body in lost:
-            self.truth.message_lost(queue, body)
-
-
-class WatchedBlobs(MemoryBlobs):
-    """Blobs in memory that tell the truth of what becomes durable."""
-
-    def __init__(self, world: World, truth: Truth) -> None:
-        super().__init__(clock=world.clock)
-        self.truth = truth
-
-    def put(self, key: str, data: bytes) -> None:
-        super().put(key, data)
-        self.truth.blob_put(key, data)
-
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        stored = super().put_if_absent(key, data)
-        if stored:
-            self.truth.blob_put(key, data)
-        return stored
-
-    def delete(self, key: str) -> None:
-        super().delete(key)
-        self.truth.blob_deleted(key)
-
-    def lose(self, key: str) -> None:
-        """Destroy a blob, as a fault does."""
-        self.truth.blob_lost(key)
-        self.delete(key)
 
 
 class AgedRenewals(Renewals):
@@ -184,6 +69,9 @@ class AgedRenewals(Renewals):
 
 
 class _Faulty:
+    _away: Fault
+    _answer_lost: Fault
+
     def __init__(self, actor: Actor, rates: FaultRates, spells: Spells) -> None:
         self.actor = actor
         self.world = actor.world
@@ -193,16 +81,16 @@ class _Faulty:
     def _call(self, deed: Callable[[], _T], away: Exception, *, gone: bool) -> _T:
         world, rates = self.world, self.rates
         life = self.actor.life
-        if world.chance(rates.interleave):
-            world.let_others_act(2.0)
-        if self.actor.life != life or world.chance(rates.crash):
+        if world.fault(Fault.INTERLEAVE, rates.interleave):
+            world.let_others_act(2.0 * world.dice(Fault.INTERLEAVE).random())
+        if self.actor.life != life or world.fault(Fault.CRASH, rates.crash):
             raise Crash
-        if (world.faults and gone) or world.chance(rates.away):
+        if (world.faults and gone) or world.fault(self._away, rates.away):
             raise away
         done = deed()
-        if world.chance(rates.crash):
+        if self.actor.life != life or world.fault(Fault.CRASH, rates.crash):
             raise Crash
-        if world.chance(rates.answer_lost):
+        if world.fault(self._answer_lost, rates.answer_lost):
             world.log("an answer is lost")
             raise away
         return done
@@ -210,6 +98,9 @@ class _Faulty:
 
 class FaultyQueues(_Faulty):
     """The queue service as one actor sees it. `person`: its jobs need a receipt first (I5)."""
+
+    _away = Fault.QUEUE_AWAY
+    _answer_lost = Fault.QUEUE_ANSWER_LOST
 
     def __init__(
         self,
@@ -225,7 +116,7 @@ class FaultyQueues(_Faulty):
         self.person = person
 
     def _ask(self, deed: Callable[[], _T]) -> _T:
-        gone = self.world.now < self.spells.queues_until
+        gone = self.world.now < max(self.spells.queues_until, self.actor.queues_cut_until)
         return self._call(deed, QueueUnavailable("the queue service is away"), gone=gone)
 
     def create(self, queue: str) -> None:
@@ -239,33 +130,40 @@ class FaultyQueues(_Faulty):
 
     def _send_one(self, queue: str, entry: Entry) -> Answer:
         world, rates = self.world, self.rates
-        if world.chance(rates.entry_fails):
-            if world.chance(0.5):
+        if world.fault(Fault.ENTRY_FAILS, rates.entry_fails):
+            if world.dice(Fault.ENTRY_FAILS).random() < 0.5:
                 self.inner.send(queue, [entry])
             return _REFUSED
         delay_s = entry.delay_s
-        if world.chance(rates.late):
-            delay_s += world.random.random() * 5.0
+        if world.fault(Fault.LATE, rates.late):
+            delay_s += world.dice(Fault.LATE).random() * 5.0
         body = entry.body
-        if queue.endswith("-results") and world.chance(rates.damaged):
+        if queue.endswith("-results") and world.fault(Fault.DAMAGED, rates.damaged):
             body = _damage(body)
             self.inner.truth.message_lost(queue, entry.body)
+            self.inner.truth.spoiled.add(body)
             world.log("a delivery is damaged on the way")
         return self.inner.send(queue, [Entry(body, delay_s=delay_s, priority=entry.priority)])[0]
 
     def receive(
         self, queues: Sequence[str], *, most: int, wait_s: float, lease_s: float
     ) -> list[Message]:
+        at = self.world.now
+
         def deed() -> list[Message]:
+            nonlocal at
+            at = self.world.now
             found = self.inner.receive(queues, most=most, wait_s=0.0, lease_s=lease_s)
             for message in found:
-                if self.world.chance(self.rates.twice):
+                if self.world.fault(Fault.TWICE, self.rates.twice):
                     self.world.log("a message will come twice")
-                    delay_s = self.world.random.random() * 60.0
+                    delay_s = self.world.dice(Fault.TWICE).random() * 60.0
                     self.inner.send(message.lease.queue, [Entry(message.body, delay_s=delay_s)])
             return found
 
-        return self._ask(deed)
+        messages = self._ask(deed)
+        self.actor.received(messages, at)
+        return messages
 
     def extend(self, extensions: Sequence[Extension]) -> list[Answer]:
         return self._ask(lambda: [self._unless_failing(self.inner.extend, x) for x in extensions])
@@ -277,17 +175,21 @@ class FaultyQueues(_Faulty):
         return self._ask(lambda: [self._unless_failing(self.inner.delete, x) for x in leases])
 
     def _unless_failing(self, deed: Callable[[Sequence[_T]], list[Answer]], one: _T) -> Answer:
-        if not self.world.chance(self.rates.entry_fails):
+        if not self.world.fault(Fault.ENTRY_FAILS, self.rates.entry_fails):
             return deed([one])[0]
-        if self.world.chance(0.5):
+        if self.world.dice(Fault.ENTRY_FAILS).random() < 0.5:
             deed([one])
         return _REFUSED
 
     def replace(self, lease: Lease, replacements: Sequence[Replacement]) -> ReplaceAnswer:
         def deed() -> ReplaceAnswer:
-            if not self.world.chance(self.rates.entry_fails):
-                return self.inner.replace(lease, replacements)
-            kind = self.world.random.randrange(3)
+            if not self.world.fault(Fault.REPLACE_FAILS, self.rates.entry_fails):
+                done = self.inner.replace(lease, replacements)
+                if self.world.fault(Fault.INTERLEAVE, self.rates.interleave):
+                    # The answer takes a while.
+                    self.world.let_others_act(15.0 * self.world.dice(Fault.INTERLEAVE).random())
+                return done
+            kind = self.world.dice(Fault.REPLACE_FAILS).randrange(3)
             if kind == 1:
                 # Sent, and the old message could not be deleted.
                 self.inner.send(lease.queue, [Entry(each.body) for each in replacements])
@@ -328,7 +230,8 @@ class CountedQueues:
         world = self._inner.world
         now, facts = world.now, self._inner.facts(queue)
         at, earlier = self._counted.get(queue, (now, facts))
-        if now - at < self._late_s and earlier.created_at_s == facts.created_at_s:
+        known = now - at < self._late_s and earlier.created_at_s == facts.created_at_s
+        if known and (not world.faults or world.fault(Fault.LATE_COUNTS, 0.8)):
             world.log(f"the counts of {queue} are late")
             return earlier
         self._counted[queue] = (now, facts)
@@ -343,30 +246,66 @@ class CountedQueues:
 class FaultyBlobs(_Faulty):
     """Storage as one actor sees it."""
 
+    _away = Fault.STORAGE_AWAY
+    _answer_lost = Fault.STORAGE_ANSWER_LOST
+
     def __init__(
-        self, actor: Actor, inner: WatchedBlobs, rates: FaultRates, spells: Spells
+        self,
+        actor: Actor,
+        inner: WatchedBlobs,
+        rates: FaultRates,
+        spells: Spells,
+        *,
+        slow_s: float = 0.0,
     ) -> None:
         super().__init__(actor, rates, spells)
         self.inner = inner
+        self.slow_s = slow_s
 
     def _ask(self, deed: Callable[[], _T]) -> _T:
-        gone = self.world.now < self.spells.blobs_until
+        gone = self.world.now < max(self.spells.blobs_until, self.actor.storage_cut_until)
         return self._call(deed, StorageUnavailable("storage is away"), gone=gone)
 
     def put(self, key: str, data: bytes) -> None:
-        self._ask(lambda: self.inner.put(key, data))
+        self._ask(lambda: self._slowly(lambda: self.inner.put(key, data)))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        return self._ask(lambda: self.inner.put_if_absent(key, data))
+        if "/asked/" in key and self.world.fault(Fault.TWO_ASK, 0.15):
+            self.world.log("a colleague with another ledger asks for the same runs anew")
+            theirs = msgspec.structs.replace(Asked.decode(data), why="a colleague wants it")
+            self.inner.put_if_absent(key, theirs.encode())
+        return self._ask(lambda: self._slowly(lambda: self.inner.put_if_absent(key, data)))
 
     def get(self, key: str) -> bytes:
-        return self._ask(lambda: self.inner.get(key))
+        return self._ask(lambda: self._slowly(lambda: self.inner.get(key)))
+
+    def _slowly(self, deed: Callable[[], _T]) -> _T:
+        """Take longer than a lease at times, before or after the deed."""
+        if not self.world.fault(Fault.SLOW_STORAGE, self.rates.slow):
+            return deed()
+        life, dice = self.actor.life, self.world.dice(Fault.SLOW_STORAGE)
+        self.world.log(f"storage is slow to answer {self.actor.name}")
+        before, for_s = dice.random() < 0.5, self.slow_s * (0.5 + 1.5 * dice.random())
+        if before:
+            self.world.let_others_act(for_s)
+            if self.actor.life != life:
+                raise Crash
+        done = deed()
+        if not before:
+            self.world.let_others_act(for_s)
+        return done
 
     def get_range(self, key: str, start: int, stop: int) -> bytes:
         return self._ask(lambda: self.inner.get_range(key, start, stop))
 
     def list(self, prefix: str) -> Iterator[Blob]:
-        return self._ask(lambda: iter([*self.inner.list(prefix)]))
+        def deed() -> tuple[float, list[Blob]]:
+            return self.world.now, [*self.inner.list(prefix)]
+
+        at, found = self._ask(deed)
+        if prefix.endswith(_CONTROLS):
+            self.actor.listed_controls(prefix, found, at)
+        return iter(found)
 
     def folders(self, prefix: str) -> Iterator[str]:
         return self._ask(lambda: iter([*self.inner.folders(prefix)]))

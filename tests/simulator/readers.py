@@ -9,7 +9,7 @@ from gapless.declaration.runs import Runs
 from gapless.results.manifest import decode_manifest
 from gapless.results.outcome import Outcome
 from gapless.results.reader import Results
-from gapless.results.shard import read_shard
+from gapless.results.shard_reading import ShardFile
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.errors import BlobMissing
@@ -69,18 +69,20 @@ def _chosen(blobs: Blobs, sweep_id: str) -> dict[int, Outcome]:
             continue
         manifest = decode_manifest(blobs.get(blob.key))
         try:
-            shard = read_shard(blobs.get(layout.shard(sweep_id, manifest.shard)))
+            data = blobs.get(layout.shard(sweep_id, manifest.shard))
         except BlobMissing:
             continue
-        origin = shard.origin
-        rows = shard.rows
-        for place in range(len(rows.run)):
-            run, outcome = int(rows.run[place]), Outcome(int(rows.outcome[place]))
-            finished_s = float(rows.started_s[place] + rows.duration_s[place])
+        with ShardFile(data, manifest.shard) as shard:
+            origin, rows = shard.origin, shard.rows()
+        ends = (rows.started_s + rows.duration_s).tolist()
+        for run, number, epoch, finished_s in zip(
+            rows.run.tolist(), rows.outcome.tolist(), rows.epoch.tolist(), ends, strict=True
+        ):
+            outcome = Outcome(number)
             ok = outcome is Outcome.OK
             # Smaller is better: highest epoch; ok first; then the least origin, or the last end.
             last = (origin.flushed_at, origin.aggregator, origin.number) if ok else (-finished_s,)
-            key = (-int(rows.epoch[place]), not ok, last)
+            key = (-epoch, not ok, last)
             if run not in best or key < best[run][0]:
                 best[run] = (key, outcome)
     return {run: outcome for run, (_, outcome) in best.items()}

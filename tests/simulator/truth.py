@@ -14,7 +14,7 @@ I5  when a person's program sends a job
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 from gapless.declaration.control import Asked, Control, ControlState
@@ -58,13 +58,23 @@ class SweepTruth:
     def __init__(self) -> None:
         self.declared = 0
         self.asked: list[tuple[int, int]] = []
-        self.state = ControlState.RUNNING
+        self.states: dict[int, ControlState] = {}
         self.ever_cancelled = False
+        self.begun: Counter[tuple[int, int, int]] = Counter()
         self.manifests: dict[str, Held] = {}
         self.ever_stored: Held = {}
         self.delivered: Held = {}
         self.sent: Held = {}
         self.excused: Held = {}
+        # Numbers no run of the sweep has, which a stranger put on its queues.
+        self.strange = 0
+        # Somebody moved it out of the home for a while: what came then was of no sweep.
+        self.was_away = False
+
+    @property
+    def state(self) -> ControlState:
+        """Give what is wanted of it."""
+        return self.states[max(self.states)] if self.states else ControlState.RUNNING
 
     def stored(self) -> Held:
         """Give what the manifests there are cover."""
@@ -98,6 +108,10 @@ class Truth:
     def __init__(self) -> None:
         self.sweeps: defaultdict[str, SweepTruth] = defaultdict(SweepTruth)
         self.quarantined: set[str] = set()
+        # What strangers put on queues, and what was damaged on the way: nobody could use it.
+        self.spoiled: set[str] = set()
+        self.expired_claims: set[str] = set()
+        self.claimed: dict[str, tuple[str, str]] = {}
         self.receipts: Callable[[str], Iterable[str]] = lambda _: ()
         self.bodies: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
         self.changed = False
@@ -122,8 +136,9 @@ class Truth:
         sweep = self.sweeps[folder[1]]
         kind, name = folder[2], folder[-1]
         if kind == "control":
-            sweep.state = Control.decode(data).state
-            sweep.ever_cancelled = sweep.ever_cancelled or sweep.state is ControlState.CANCELLED
+            control = Control.decode(data)
+            sweep.states[control.version] = control.state
+            sweep.ever_cancelled |= control.state is ControlState.CANCELLED
         elif kind == "asked":
             asked = Asked.decode(data)
             sweep.asked.append((asked.epoch, mask_of(asked.runs)))
@@ -156,6 +171,8 @@ class Truth:
             _add(sweep.sent, held)
         else:
             _add(sweep.delivered, held)
+            if '"claim":{' in body:
+                self.claimed[body] = (queue, body)
         self.changed = True
 
     def message_lost(self, queue: str, body: str) -> None:
@@ -169,10 +186,34 @@ class Truth:
         sweep = self.sweeps[layout.sweep_id_of(queue)]
         if sweep.ever_cancelled:
             return
-        if queue.endswith("-jobs"):
+        kept = hashlib.sha256(body.encode()).hexdigest() in self.quarantined
+        if kept and self._unusable(sweep, queue, body):
+            # Its runs are gaps that reconcile finds.
+            _add(sweep.excused, self.held_by(queue, body))
+        elif queue.endswith("-jobs"):
             self._check_job_removed(sweep, queue, body)
         else:
             self._check_delivery_removed(sweep, queue, body)
+
+    def _unusable(self, sweep: SweepTruth, queue: str, body: str) -> bool:
+        """Tell whether nobody could have used a message: never one that is as a program sent it."""
+        if body in self.spoiled:
+            return True
+        if queue.endswith("-jobs"):
+            return False
+        claim = decode_delivery(body).claim
+        return sweep.was_away or (claim is not None and claim.key in self.expired_claims)
+
+    def stored_claims(self) -> list[tuple[str, str]]:
+        """Give the deliveries by claim all of which is stored, with their queues."""
+        return [
+            (queue, body)
+            for queue, body in self.claimed.values()
+            if all(
+                not runs & ~since(self.sweeps[layout.sweep_id_of(queue)].stored(), epoch)
+                for epoch, runs in self.held_by(queue, body).items()
+            )
+        ]
 
     def _check_job_removed(self, sweep: SweepTruth, queue: str, body: str) -> None:
         jobs: Held = {}
@@ -181,7 +222,7 @@ class Truth:
                 _add(jobs, self.held_by(other, text))
         for epoch, runs in self.held_by(queue, body).items():
             safe = since(sweep.delivered, epoch) | since(jobs, epoch)
-            left = runs & ~safe & ~since(sweep.ever_stored, epoch)
+            left = runs & ~safe & ~since(sweep.ever_stored, epoch) & ~sweep.strange
             if left:
                 raise Violation(
                     f"I2: runs {_numbers(left)} left a job of {queue} at epoch {epoch} and are in "
@@ -189,10 +230,6 @@ class Truth:
                 )
 
     def _check_delivery_removed(self, sweep: SweepTruth, queue: str, body: str) -> None:
-        if hashlib.sha256(body.encode()).hexdigest() in self.quarantined:
-            # Damaged on the way: its runs are gaps that reconcile finds.
-            _add(sweep.excused, self.held_by(queue, body))
-            return
         for epoch, runs in self.held_by(queue, body).items():
             left = runs & ~sweep.ever_stored.get(epoch, 0)
             if left:
@@ -207,6 +244,15 @@ class Truth:
         job = decode_job(body)
         if job.job not in set(self.receipts(sweep_id)):
             raise Violation(f"I5: job {job.job} of {sweep_id} was sent without a durable receipt")
+
+    def attempt_begins(self, sweep_id: str, *, epoch: int, run: int, attempt: int) -> None:
+        """Check, in a world without any fault, that nothing is done twice."""
+        begun = self.sweeps[sweep_id].begun
+        begun[epoch, run, attempt] += 1
+        if begun[epoch, run, attempt] > 1:
+            raise Violation(
+                f"attempt {attempt} at run {run} of {sweep_id} is made again, and nothing happened"
+            )
 
     # After every step -----------------------------------------------------------------------------
 
@@ -224,7 +270,7 @@ class Truth:
             stored = sweep.stored()
             for epoch, runs in sweep.sent.items():
                 somewhere = since(queued[sweep_id], epoch) | since(stored, epoch)
-                lost = runs & ~somewhere & ~since(sweep.excused, epoch)
+                lost = runs & ~somewhere & ~since(sweep.excused, epoch) & ~sweep.strange
                 if lost:
                     raise Violation(
                         f"I1: runs {_numbers(lost)} of {sweep_id} at epoch {epoch} are nowhere"

@@ -7,6 +7,7 @@ plan says: well, with an exception, by the death of its process, or never.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 from compute_node.attempts import Attempt
@@ -26,6 +27,7 @@ from gapless.declaration.runset import RunSet
 from gapless.results.block import ErrorRecord, encode_block
 from gapless.results.block_builder import BlockBuilder
 from gapless.results.outcome import Outcome
+from tests.simulator.faults import Fault
 from tests.simulator.plan import Ending, Plan, value_of
 from tests.simulator.world import Actor, World
 
@@ -43,10 +45,12 @@ class Worker:
         self.run: int | None = None
         self.attempt = 1
         self.started_at = 0.0
+        self.started_s = 0.0
         self.turn = 0
         self.withdrawn = False
         self.builder: BlockBuilder | None = None
         self.done: list[int] = []
+        self.busy_s = 0.0
         self.retries: list[Attempt] = []
 
 
@@ -63,6 +67,9 @@ class Workers(Actor):
     def tell(self, event: Event) -> None:
         """Let the state machine hear of an event soon."""
         raise NotImplementedError
+
+    def begins(self, chunk: Chunk, run: int, attempt: int) -> None:
+        """Note that an attempt begins."""
 
     def progress(self) -> tuple[Progress, ...]:
         """Give what each worker is in, as the pool does."""
@@ -81,7 +88,10 @@ class Workers(Actor):
     def maybe_unfit(self, key: int) -> None:
         """Let a worker, while there are faults, find out after it was ready that it cannot work."""
         worker = self.workers[key]
-        if not self.plan.unfit or not self.world.chance(self.plan.unfit):
+        if self.world.fault(Fault.WORKER_DIES, self.plan.unfit / 2):
+            self.end_worker(key, "exit status 1")
+            return
+        if not self.world.fault(Fault.UNFIT, self.plan.unfit):
             return
 
         def end() -> None:
@@ -89,7 +99,7 @@ class Workers(Actor):
                 del self.workers[key]
                 self.tell(WorkerUnfit(key, "the target cannot be called"))
 
-        self.main.at(0.2 + 2.0 * self.world.random.random(), end)
+        self.main.at(0.2 + 2.0 * self.world.dice(Fault.UNFIT).random(), end)
 
     def assign(self, key: int, chunk: Chunk) -> None:
         """Hand a chunk to a worker."""
@@ -97,15 +107,29 @@ class Workers(Actor):
         if worker is None:
             return
         worker.chunks.append(chunk)
-        if len(worker.chunks) == 1:
+        if len(worker.chunks) == 1 and self.world.fault(Fault.WORKER_DIES, self.plan.unfit):
+            # Before its first run: nobody is charged for this death.
+            self.end_worker(key, "signal 9")
+        elif len(worker.chunks) == 1:
             worker.withdrawn = False
             self._begin_chunk(key, worker)
+
+    def withdrawal(self, key: int) -> Callable[[], None]:
+        """Give how a worker hears that it shall end what it has now, and nothing it gets later."""
+        worker = self.workers.get(key)
+        chunk = worker.chunks[0] if worker is not None and worker.chunks else None
+
+        def withdraw() -> None:
+            if worker is not None and worker.chunks and worker.chunks[0] is chunk:
+                worker.withdrawn = True
+
+        return withdraw
 
     def _begin_chunk(self, key: int, worker: Worker) -> None:
         chunk = worker.chunks[0]
         worker.left = list(chunk.runs)
         worker.builder = BlockBuilder(chunk.epoch, self.name, worker.code)
-        worker.done, worker.retries = [], []
+        worker.done, worker.retries, worker.busy_s = [], [], 0.0
         self._begin_run(key, worker)
 
     def _begin_run(self, key: int, worker: Worker) -> None:
@@ -114,10 +138,11 @@ class Workers(Actor):
             self._end_chunk(key, worker)
             return
         run = worker.left.pop(0)
-        worker.run, worker.started_at = run, self.world.now
+        worker.run, worker.started_at, worker.started_s = run, self.world.now, self.clock()
         worker.turn += 1
         earlier = [each for each in chunk.earlier if each.run == run]
         worker.attempt = len(earlier) + 1
+        self.begins(chunk, run, worker.attempt)
         ending = self.plan.ending(chunk.sweep, run, worker.attempt)
         turn = worker.turn
 
@@ -132,6 +157,11 @@ class Workers(Actor):
         chunk, run = worker.chunks[0], worker.run
         assert run is not None
         assert worker.builder is not None
+        if ending is Ending.KILLS_NODE:
+            if self._takes_node_down(chunk.sweep, run):
+                self.die()
+                return
+            ending = Ending.OK
         if ending is Ending.KILLS and not self.plan.commands:
             self.end_worker(key, "signal 11")
             return
@@ -144,7 +174,7 @@ class Workers(Actor):
             number=worker.attempt,
             outcome="lost" if killed else "failed",
             exit="signal 11" if killed else "ValueError",
-            started_s=worker.started_at,
+            started_s=worker.started_s,
             duration_s=duration_s,
         )
         again = chunk.retry_lost if killed else ending is Ending.FAILS and chunk.retry_failed
@@ -158,17 +188,26 @@ class Workers(Actor):
                 outcome=Outcome.OK if ok else Outcome[attempt.outcome.upper()],
                 complete=ok,
                 attempt=worker.attempt,
-                started_s=worker.started_at,
+                started_s=worker.started_s,
                 duration_s=duration_s,
                 values={"y": value_of(self.seeds[chunk.sweep][run])} if ok else {},
                 error=None if ok else ErrorRecord(run=run, kind="exception", type="ValueError"),
                 attempts=[attempt_record(each, node=self.name) for each in records],
             )
             worker.done.append(run)
+            worker.busy_s += duration_s
         worker.run = None
         if len(worker.done) >= self.plan.runs_a_block:
             self._report_block(key, worker)
         self._begin_run(key, worker)
+
+    def _takes_node_down(self, sweep: str, run: int) -> bool:
+        """Tell whether a run still takes its node down; each time counts for the whole world."""
+        deaths = self.world.node_deaths
+        if deaths[sweep, run] >= self.plan.node_deaths(sweep, run):
+            return False
+        deaths[sweep, run] += 1
+        return self.world.happens(Fault.KILLS_NODE)
 
     def _report_block(self, key: int, worker: Worker) -> None:
         assert worker.builder is not None
@@ -185,10 +224,10 @@ class Workers(Actor):
             size_bytes=len(text),
             worker=key,
             chunk=chunk.chunk,
-            busy_s=0.5 * len(worker.done),
+            busy_s=worker.busy_s,
         )
         worker.builder = BlockBuilder(chunk.epoch, self.name, worker.code)
-        worker.done = []
+        worker.done, worker.busy_s = [], 0.0
         self.tell(event)
 
     def _end_chunk(self, key: int, worker: Worker) -> None:
@@ -208,7 +247,7 @@ class Workers(Actor):
             facts = {
                 "run": worker.run,
                 "attempt": worker.attempt,
-                "started_s": worker.started_at,
+                "started_s": worker.started_s,
                 "duration_s": self.world.now - worker.started_at,
             }
         self.tell(WorkerDied(worker=key, exit=how, **facts))

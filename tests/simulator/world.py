@@ -10,8 +10,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+
+from gapless.storage.blobs import Blob
+from queueing.port import Message
 
 __all__ = ["Actor", "Crash", "Lane", "Violation", "World"]
 
@@ -28,14 +31,26 @@ class Violation(AssertionError):
 
 
 class Actor:
-    """A program: its threads are lanes, each doing one thing at a time; `life` counts its lives."""
+    """A program: its threads are lanes, each doing one thing at a time; `life` counts its lives.
+
+    Its machine's wall clock is `skew_s` ahead; the monotonic one is the world's. Until those
+    moments it cannot reach the queues, or storage, that others reach.
+    """
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
         self.life = 0
+        self.alive = False
         self.frozen_until = 0.0
+        self.skew_s = 0.0
+        self.queues_cut_until = 0.0
+        self.storage_cut_until = 0.0
         self.main = self.inbox = Lane(self)
+
+    def clock(self) -> float:
+        """Tell the time by the wall clock of its machine (Unix seconds)."""
+        return self.world.now + self.skew_s
 
     def die(self) -> None:
         """End this life: what it planned and held in memory is gone."""
@@ -48,6 +63,12 @@ class Actor:
 
     def start(self) -> None:
         """Begin a life."""
+
+    def received(self, messages: Sequence[Message], at: float) -> None:
+        """Note what a receive at that moment brought."""
+
+    def listed_controls(self, prefix: str, found: Sequence[Blob], at: float) -> None:
+        """Note which control records of a sweep there were at that moment."""
 
     def start_later(self, least_s: float) -> None:
         """Begin a life some time from now, unless another death comes first."""
@@ -67,6 +88,7 @@ class Lane:
         self.actor = actor
         self.busy = False
         self._queued: deque[tuple[float, Callable[[], None]]] = deque()
+        self._waiting: list[Callable[[], None]] = []
 
     def at(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something later in this life; a crash before that takes it away."""
@@ -96,8 +118,11 @@ class Lane:
 
     def _act(self, action: Callable[[], None], life: int) -> None:
         world = self.actor.world
-        if self.busy or world.now < self.actor.frozen_until:
-            self.at(max(self.actor.frozen_until - world.now, 0.01), action)
+        if self.busy:
+            self._waiting.append(action)
+            return
+        if world.now < self.actor.frozen_until:
+            self.at(self.actor.frozen_until - world.now, action)
             return
         self.busy = True
         try:
@@ -107,13 +132,24 @@ class Lane:
                 self.actor.die()
         finally:
             self.busy = False
+            waiting, self._waiting = self._waiting, []
+            if self.actor.life == life:
+                for each in waiting:
+                    self.at(0.001, each)
 
 
 class World:
-    """Time, chance and the log. `faults` is False once the world is to heal."""
+    """Time, chance and the log. `faults` is False once the world is to heal.
 
-    def __init__(self, seed: int) -> None:
+    `thrown` counts how often each kind of fault came up; those that `left_out` names ("kind", or
+    "kind#n" for the n-th of its kind, from 1) are counted and do not happen.
+    """
+
+    def __init__(self, seed: int, left_out: frozenset[str] = frozenset()) -> None:
         self.seed = seed
+        self.left_out = left_out
+        self.thrown: Counter[str] = Counter()
+        self.node_deaths: Counter[tuple[str, int]] = Counter()
         self.random = random.Random(seed)
         self.now = START_S
         self.faults = True
@@ -125,6 +161,7 @@ class World:
         self._order = itertools.count()
         self._ids = itertools.count(1)
         self._depth = 0
+        self._dice: dict[str, random.Random] = {}
 
     def clock(self) -> float:
         """Give the virtual time (Unix seconds)."""
@@ -148,9 +185,26 @@ class World:
         """Note what happened."""
         self.lines.append(f"{self.now - START_S:9.3f}  {text}")
 
-    def chance(self, probability: float) -> bool:
-        """Throw the dice for a fault; never true once the world heals."""
-        return self.faults and self.random.random() < probability
+    def dice(self, kind: str) -> random.Random:
+        """Give the dice of one kind of fault: leaving out another kind does not change them."""
+        dice = self._dice.get(kind)
+        if dice is None:
+            dice = self._dice[kind] = random.Random(f"{self.seed} {kind}")
+        return dice
+
+    def fault(self, kind: str, probability: float = 1.0) -> bool:
+        """Throw the dice for a fault; never true once the world heals, or when it is left out."""
+        if not self.faults or not probability or self.dice(kind).random() >= probability:
+            return False
+        return self.happens(kind)
+
+    def happens(self, kind: str) -> bool:
+        """Count what comes up, healed or not; False when it is left out."""
+        self.thrown[kind] += 1
+        return not (
+            self.left_out
+            and (kind in self.left_out or f"{kind}#{self.thrown[kind]}" in self.left_out)
+        )
 
     def at(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something later."""
@@ -164,11 +218,11 @@ class World:
             self._step()
         return True
 
-    def let_others_act(self, most_s: float) -> None:
+    def let_others_act(self, for_s: float) -> None:
         """Let time pass inside a call: everybody else goes on."""
         if self._depth >= _DEEPEST or not self.faults:
             return
-        until = self.now + self.random.random() * most_s
+        until = self.now + for_s
         self._depth += 1
         try:
             while self._heap and self._heap[0][0] <= until:

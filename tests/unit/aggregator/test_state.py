@@ -399,6 +399,18 @@ def test_an_idle_aggregator_leaves_when_it_was_told_to():
     assert one_of(Exit, state.handle(received(), 30.1)).status == 0
 
 
+def test_an_aggregator_is_not_idle_before_a_receive_found_nothing():
+    state = met(idle_exit_s=30.0, flush_age_s=10.0)
+    state.handle(ReceiveFailed("away"), 1.0)
+    state.handle(Ticked(), 600.0)
+    state.handle(received(buffered(0, 1)), 601.0)
+    flush = one_of(Flush, state.handle(Ticked(), 612.0))
+    state.handle(stored(flush), 613.0)
+    leases = tuple(each.lease for each in flush.batch)
+    assert not all_of(Exit, state.handle(MessagesDeleted(leases), 700.0))
+    assert one_of(Exit, state.handle(received(), 701.0)).status == 0
+
+
 def test_too_many_undeleted_messages_stop_receiving_and_start_a_flush():
     state = met(most_undeleted=2, flush_age_s=100.0)
     commands = state.handle(received(buffered(0, 1), buffered(1, 2)), 0.0)

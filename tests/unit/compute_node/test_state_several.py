@@ -17,7 +17,6 @@ from compute_node.commands import (
     WithdrawChunks,
 )
 from compute_node.events import (
-    ChunkEnded,
     ControlsRead,
     JobReplaced,
     LeaseExpiring,
@@ -128,16 +127,14 @@ def test_a_job_that_nobody_had_before_is_begun_without_a_look() -> None:
     assert not node.all(ReadCoverage)
 
 
-def test_every_worker_ends_what_went_to_others_but_none_that_has_ended_it() -> None:
+def test_every_worker_ends_what_went_to_others() -> None:
     node = Node(workers=2)
     (lease,) = node.receive(span(0, 2))
     node.tell(LeaseExpiring(lease))
     (replace,) = node.all(ReplaceJob)
-    (chunk,) = node.state.crew.workers[1].chunks
-    node.tell(ChunkEnded(1, chunk, ()))
     node.commands.clear()
     node.tell(JobReplaced(replace.job, AnswerStatus.OK, (None,)))
-    assert node.all(WithdrawChunks) == [WithdrawChunks(2)]
+    assert node.all(WithdrawChunks) == [WithdrawChunks(1), WithdrawChunks(2)]
 
 
 def test_a_node_that_stops_waits_until_its_job_is_given_back() -> None:
