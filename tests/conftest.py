@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import stamina
 
@@ -27,6 +28,9 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(ACCOUNT_SETTINGS)
+    # How fast a machine is, is measured in bench/ and asserted nowhere.
+    hypothesis.settings.register_profile("untimed", hypothesis.settings(), deadline=None)
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
