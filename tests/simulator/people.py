@@ -246,7 +246,12 @@ class Person(Actor):
         store = SweepStore(self.blobs)
         if not store.exists(sweep_id):
             return
-        if store.control(sweep_id).state is not state:
+        before = store.control(sweep_id).state
+        if (before, state) == (ControlState.CANCELLED, ControlState.PAUSED):
+            # Told that this cannot be, nobody asks again and again.
+            self.world.log(f"{sweep_id} is cancelled and cannot be paused")
+            return
+        if before is not state:
             changes: dict[str, Any] = {}
             if state is ControlState.RUNNING and store.why_paused(sweep_id):
                 # What failed until now is accepted: else it would pause itself again at once.
