@@ -219,6 +219,8 @@ class Pool:
                 if not body.isascii() or text_digest(body.decode("ascii")) != frame.digest:
                     raise FrameError("a block is not what its frame says")
                 runs = RunSet.from_wire(frame.runs)
+                if not runs:
+                    raise FrameError("a block of no runs")
                 self._post(
                     BlockMade(
                         sweep=self._sweeps[process.worker],
