@@ -66,6 +66,8 @@ class SweepTruth:
         self.delivered: Held = {}
         self.sent: Held = {}
         self.excused: Held = {}
+        # Shards that were destroyed; the manifest of one may be written only after that.
+        self.lost_shards: set[str] = set()
         # Numbers no run of the sweep has, which a stranger put on its queues.
         self.strange = 0
         # Somebody moved it out of the home for a while: what came then was of no sweep.
@@ -144,15 +146,23 @@ class Truth:
             sweep.asked.append((asked.epoch, mask_of(asked.runs)))
         elif kind == "shards" and name.endswith(".json"):
             held = _covered(decode_manifest(data))
-            sweep.manifests[name.removesuffix(".json")] = held
+            if name.removesuffix(".json") in sweep.lost_shards:
+                _add(sweep.excused, held)
+            else:
+                sweep.manifests[name.removesuffix(".json")] = held
             _add(sweep.ever_stored, held)
+        elif kind == "shards":
+            sweep.lost_shards.discard(name.removesuffix(".h5"))
         self.changed = True
 
     def blob_lost(self, key: str) -> None:
         """Note that a fault is about to destroy a shard or its manifest."""
         folder = key.split("/")
         sweep = self.sweeps[folder[1]]
-        _add(sweep.excused, sweep.manifests.get(folder[-1].rpartition(".")[0], {}))
+        shard, _, ending = folder[-1].rpartition(".")
+        _add(sweep.excused, sweep.manifests.get(shard, {}))
+        if ending == "h5":
+            sweep.lost_shards.add(shard)
 
     def blob_deleted(self, key: str) -> None:
         """Note that something is gone: a shard counts only with its manifest."""
