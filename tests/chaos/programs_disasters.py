@@ -7,11 +7,10 @@ import resource
 import signal
 import subprocess
 from functools import partial
-from typing import Any
 
 import psutil
 
-from tests.chaos.crew import Role, workers_of
+from tests.chaos.crew import Post, Role, workers_of
 from tests.chaos.places import Place
 from tests.chaos.scene import Disaster, Scene
 
@@ -20,15 +19,24 @@ __all__ = ["PROGRAMS"]
 _FILE_LIMIT_BYTES = 16_384
 _LEASES_STOPPED = 1.5
 
+Program = subprocess.Popen[bytes]
+
+
+def _any_of(scene: Scene[Place], *roles: Role) -> tuple[Post, Program] | None:
+    """Choose one of the programs that run, with its post; None when there is none."""
+    posts = [post for role in roles for post in scene.crew.of(role)]
+    if not posts:
+        return None
+    post = scene.dice.choice(posts)
+    # It may have ended by itself since.
+    program = post.living
+    return None if program is None else (post, program)
+
 
 def _kill(scene: Scene[Place], role: Role) -> bool:
-    posts = scene.crew.of(role)
-    if not posts:
+    if not (chosen := _any_of(scene, role)):
         return False
-    post = scene.dice.choice(posts)
-    program = post.living
-    if program is None:
-        return False
+    post, program = chosen
     post.killed = True
     program.kill()
     program.wait()
@@ -72,13 +80,9 @@ def _kill_all(scene: Scene[Place]) -> bool:
 
 def _stop(scene: Scene[Place]) -> bool:
     """SIGSTOP a program for longer than a lease; a node's workers with it, or not."""
-    posts = [post for role in Role for post in scene.crew.of(role)]
-    if not posts:
+    if not (chosen := _any_of(scene, *Role)):
         return False
-    post = scene.dice.choice(posts)
-    program = post.living
-    if program is None:
-        return False
+    post, program = chosen
     stopped: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         stopped.append(psutil.Process(program.pid))
@@ -99,12 +103,9 @@ def _go_on(stopped: list[psutil.Process]) -> None:
 
 def _limit_files(scene: Scene[Place]) -> bool:
     """Let a program write no file beyond some KiB for a while: a quota that is used up."""
-    posts = [post for role in Role for post in scene.crew.of(role)]
-    if not posts:
+    if not (chosen := _any_of(scene, *Role)):
         return False
-    program = scene.dice.choice(posts).living
-    if program is None:
-        return False
+    _, program = chosen
     # A child of ours that is not waited for yet keeps its number.
     before = resource.prlimit(program.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(program.pid, resource.RLIMIT_FSIZE, (_FILE_LIMIT_BYTES, before[1]))
@@ -112,20 +113,16 @@ def _limit_files(scene: Scene[Place]) -> bool:
     return True
 
 
-def _unlimited(program: subprocess.Popen[Any], before: tuple[int, int]) -> None:
+def _unlimited(program: Program, before: tuple[int, int]) -> None:
     if program.poll() is None:
         resource.prlimit(program.pid, resource.RLIMIT_FSIZE, before)
 
 
 def _tell_to_end(scene: Scene[Place]) -> bool:
     """SIGTERM, as from a supervisor that makes room; killed if a second disaster says so."""
-    posts = [post for role in (Role.NODE, Role.AGGREGATOR) for post in scene.crew.of(role)]
-    if not posts:
+    if not (chosen := _any_of(scene, Role.NODE, Role.AGGREGATOR)):
         return False
-    post = scene.dice.choice(posts)
-    program = post.living
-    if program is None:
-        return False
+    post, program = chosen
     post.killed = True
     program.send_signal(signal.SIGTERM)
     return True
