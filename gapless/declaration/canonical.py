@@ -9,7 +9,7 @@ from typing import Any
 
 from gapless.declaration.errors import DeclarationError
 
-__all__ = ["INT_MAX", "INT_MIN", "canonical_json", "check_text", "digest_of"]
+__all__ = ["INT_MAX", "INT_MIN", "canonical_json", "check_text", "check_value", "digest_of"]
 
 INT_MIN = -(2**63)
 INT_MAX = 2**63 - 1
@@ -22,8 +22,13 @@ def canonical_json(value: object) -> bytes:
     DeclarationError for NaN and infinities, integers beyond 64 bits and types JSON lacks. A tuple
     is written as a list.
     """
-    _check(value, depth=0)
+    check_value(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def check_value(value: object) -> None:
+    """DeclarationError when `canonical_json` cannot write a value, which this does not do."""
+    _check(value, depth=0)
 
 
 def digest_of(value: object) -> str:

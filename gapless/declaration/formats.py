@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gapless.declaration.canonical import canonical_json
+from gapless.declaration.canonical import canonical_json, check_value
 from gapless.declaration.errors import DamagedMessage, DeclarationError, NewerFormat
 
 __all__ = ["decode_record", "encode_record"]
@@ -43,7 +43,7 @@ def decode_record(data: bytes, record: type[_Record], *, kind: str, known: int) 
         decoded: _Record = msgspec.json.decode(data, type=record)
         # What cannot be written again (an integer beyond 64 bits, a nest of lists) was never
         # written by us, and would stop whoever changes the record.
-        canonical_json(msgspec.to_builtins(decoded))
+        check_value(msgspec.to_builtins(decoded))
     except (msgspec.DecodeError, UnicodeError, RecursionError, DeclarationError) as error:
         raise DamagedMessage(f"not a {kind}: {error}"[:300]) from error
     return decoded
