@@ -58,6 +58,7 @@ def _kill_worker(scene: Scene[Place]) -> bool:
         # psutil compares the time of its start: never another process of the same number.
         scene.dice.choice(workers).kill()
         scene.killed["worker"] += 1
+        scene.look_at_databases()
         return True
     return False
 
