@@ -64,6 +64,11 @@ def _arguments() -> argparse.Namespace:
         "--alive", action="store_true", help="only what nobody killed yet, at whatever commit"
     )
     run.add_argument(
+        "--leave-survivors",
+        action="store_true",
+        help="who survived at an earlier commit stays a survivor; try the others",
+    )
+    run.add_argument(
         "--quick", action="store_true", help="leave who lives for some seconds to a later run"
     )
     run.add_argument("--id", action="append", default=[], help="only this mutant, once more")
@@ -94,6 +99,7 @@ def _run(asked: argparse.Namespace, cache: Path, session: Session) -> int:
         "workers": asked.workers,
         "only_ids": asked.id,
         "only_alive": asked.alive,
+        "leave_survivors": asked.leave_survivors,
         "quick": asked.quick,
     }
     session.set_fact("reach", wish["reach"])

@@ -15,6 +15,8 @@ from tests.mutants.session import Known, Verdict
 
 __all__ = ["Equivalent", "Facts", "equivalents", "report"]
 
+_SHORT = 7
+
 
 class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A mutant without any effect; `after` is what the changed part becomes."""
@@ -57,7 +59,11 @@ def report(mutants: Sequence[Known], same: Sequence[Equivalent], facts: Facts) -
         each.id: entry.reason for each in _alive(mutants) for entry in same if entry.names(each)
     }
     return "\n".join(
-        (*_head(mutants, reasons, facts), *_table(mutants, reasons), *_rest(mutants, reasons))
+        (
+            *_head(mutants, reasons, facts),
+            *_table(mutants, reasons),
+            *_rest(mutants, reasons, facts),
+        )
     )
 
 
@@ -68,7 +74,7 @@ def _alive(mutants: Iterable[Known]) -> list[Known]:
 def _untrue(mutants: Sequence[Known], same: Iterable[Equivalent], facts: Facts) -> Iterator[str]:
     if not mutants:
         yield "no mutant is known: run first"
-    untried = [each for each in mutants if each.commit_id != facts.commit_id or not each.verdict]
+    untried = [each for each in mutants if not each.verdict or _is_old_news(each, facts)]
     if untried:
         number = f"{len(untried)} of {len(mutants)}"
         yield f"{number} mutants were not tried at {facts.commit_id}: run on"
@@ -77,6 +83,12 @@ def _untrue(mutants: Sequence[Known], same: Iterable[Equivalent], facts: Facts) 
         if not any(entry.names(each) for each in alive):
             what = f"{entry.function}: {entry.line!r} -> {entry.after!r}"
             yield f"the equivalent {what} is no survivor: take it off the list"
+
+
+def _is_old_news(mutant: Known, facts: Facts) -> bool:
+    """Tell whether it was killed, by what may have changed since; who lived counts as alive."""
+    killed = mutant.verdict is not None and mutant.verdict.killed
+    return killed and mutant.commit_id != facts.commit_id
 
 
 def _score(mutants: Sequence[Known], reasons: dict[str, str]) -> str:
@@ -118,7 +130,9 @@ def _head(mutants: Sequence[Known], reasons: dict[str, str], facts: Facts) -> It
         " does a program that a test starts see the mutant: what only they would notice counts as"
         " survived. Left out as whole categories: the wording of messages (texts of several words,"
         " whatever stands inside an f-string), annotations, `__all__`, defaults of dataclasses that"
-        " become None (the type checker refuses those)."
+        " become None (the type checker refuses those). Each that was killed was killed at this"
+        " commit. A survivor with a commit beside it was last tried there; it counts as a survivor"
+        " until it is tried again."
     )
     yield ""
 
@@ -138,23 +152,27 @@ def _table(mutants: Sequence[Known], reasons: dict[str, str]) -> Iterator[str]:
     yield ""
 
 
-def _rest(mutants: Sequence[Known], reasons: dict[str, str]) -> Iterator[str]:
+def _rest(mutants: Sequence[Known], reasons: dict[str, str], facts: Facts) -> Iterator[str]:
     alive = _alive(mutants)
     yield "## Survivors"
     yield ""
-    yield from _lines(each for each in alive if each.id not in reasons)
+    yield from _lines((each for each in alive if each.id not in reasons), facts)
     yield ""
     yield "## Equivalent"
     yield ""
-    yield from _lines((each for each in alive if each.id in reasons), reasons)
+    yield from _lines((each for each in alive if each.id in reasons), facts, reasons)
 
 
-def _lines(mutants: Iterable[Known], reasons: dict[str, str] | None = None) -> Iterator[str]:
+def _lines(
+    mutants: Iterable[Known], facts: Facts, reasons: dict[str, str] | None = None
+) -> Iterator[str]:
     for each in mutants:
         change = f"{_code(each.before)} → {_code(each.after)}"
+        tried = each.commit_id or ""
+        at = "" if tried == facts.commit_id else f" (at `{tried[:_SHORT]}`)"
         reason = f": {reasons[each.id]}" if reasons else ""
         where = f"{each.module}:{each.first} `{each.name}`"
-        yield f"- `{each.id}` {where}, {each.operator}: {change}{reason}"
+        yield f"- `{each.id}` {where}, {each.operator}: {change}{at}{reason}"
 
 
 def _code(text: str) -> str:

@@ -66,9 +66,19 @@ def test_what_could_not_be_put_in_counts_as_alive(session):
     assert "could not be put in: 1" in text
 
 
-def test_there_is_no_report_of_mutants_tried_at_another_commit(session):
-    with pytest.raises(ValueError, match="5 of 5 mutants were not tried at def"):
+def test_there_is_no_report_of_mutants_killed_at_another_commit(session):
+    with pytest.raises(ValueError, match="3 of 5 mutants were not tried at def"):
         report(session.all(), [], dataclasses.replace(FACTS, commit_id="def"))
+
+
+def test_who_survived_at_an_earlier_commit_counts_as_a_survivor_and_says_where(session):
+    session.record("m3", Verdict.SURVIVED, commit_id="0123456789", killer="", seconds=0.1)
+    text = report(session.all(), [], FACTS)
+    assert "Killed: 3 of the 5" in text
+    (line,) = [each for each in text.splitlines() if each.startswith("- `m3`")]
+    assert "(at `0123456`)" in line
+    (line,) = [each for each in text.splitlines() if each.startswith("- `m4`")]
+    assert "(at" not in line
 
 
 def test_there_is_no_report_while_a_mutant_is_untried(session):

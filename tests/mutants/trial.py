@@ -48,7 +48,8 @@ class Wish:
     """What the driver asks for: `root` is the copy under trial, `modules` () means each.
 
     `only_ids`: only these mutants, tried already or not. `only_alive`: none that was killed at
-    whatever commit. `quick`: whoever lives for a few seconds is left to a later run.
+    whatever commit; `leave_survivors`: none that lived. `quick`: whoever lives for a few seconds is
+    left to a later run.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Wish:
     workers: int
     only_ids: tuple[str, ...]
     only_alive: bool
+    leave_survivors: bool
     quick: bool
 
 
@@ -201,6 +203,8 @@ class Trials:
         if known.verdict is None:
             return True
         if self.wish.only_alive and known.verdict.killed:
+            return False
+        if self.wish.leave_survivors and not known.verdict.killed:
             return False
         half = self.wish.quick and known.commit_id == self._half_tried
         return not half and known.commit_id != self.wish.commit_id
@@ -378,6 +382,7 @@ def main() -> None:
         workers=asked["workers"],
         only_ids=tuple(asked["only_ids"]),
         only_alive=asked["only_alive"],
+        leave_survivors=asked["leave_survivors"],
         quick=asked["quick"],
     )
     # So that who is ended ends the forks as well.
