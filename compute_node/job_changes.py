@@ -31,6 +31,7 @@ def with_deaths(job: Job, deaths: int) -> Job:
 
 def failed(job: JobInHand, now: float) -> None:
     """Note that a delete or replace was not done: it is tried again after a growing pause."""
+    job.handed_over = RunSet()
     job.changing = False
     job.tries += 1
     job.try_at = now + pause_s(job.tries, who=job.lease.token)

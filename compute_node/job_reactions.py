@@ -175,12 +175,13 @@ class JobReactions(Holdings):
             if held is not None:
                 self._give_back_unheld(held)
             return
+        handed = job.handed_over
         if event.status is AnswerStatus.FAILED:
             job_changes.failed(job, now)
-            handed, job.handed_over = job.handed_over, RunSet()
             lane.take_back(handed)
         elif event.status is AnswerStatus.OK and held is not None and job.intent is Intent.WORK:
             job_changes.held_again(job, held, now)
+            lane.take_back(handed)
         else:
             # What is left is on the queue for anybody: working on would only repeat it.
             lane.remove(job.key)
@@ -201,12 +202,12 @@ class JobReactions(Holdings):
         lane, job = self._job(event.job)
         if lane is None or job is None:
             return
+        handed = job.handed_over
         if event.status is AnswerStatus.OK:
             job_changes.cut_off(job, now)
-            return
-        # Some of them may be on the queue: then these runs are done twice and recorded once.
-        job_changes.failed(job, now)
-        handed, job.handed_over = job.handed_over, RunSet()
+        else:
+            # Some of them may be on the queue: then these runs are done twice and recorded once.
+            job_changes.failed(job, now)
         lane.take_back(handed)
 
     def _withdraw_unwanted(self, lane: Lane) -> None:

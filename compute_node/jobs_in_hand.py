@@ -163,8 +163,8 @@ class Lane:
     def remove(self, key: int) -> None:
         """Let a job go; runs of it that another job holds are that one's to do now."""
         job = self.jobs.pop(key, None)
-        if job is not None and job.todo:
-            self.take_back(job.todo)
+        if job is not None and (job.todo or job.handed_over):
+            self.take_back(job.todo | job.handed_over)
 
     def set_aside(self, job: JobInHand, intent: Intent) -> None:
         """Work on a job no longer; runs of it that another job holds are that one's to do now."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from compute_node.commands import (
     AssignChunk,
     DeleteJob,
@@ -122,6 +124,49 @@ def test_pieces_that_were_not_sent_are_done_here() -> None:
     (job,) = lane.jobs.values()
     assert job.remaining | lane.underway() == span(0, 1000)
     assert not job.handed_over
+
+
+@pytest.mark.parametrize("remainders", Remainders)
+@pytest.mark.parametrize("answer", [AnswerStatus.OK, AnswerStatus.FAILED])
+def test_what_is_cut_off_a_job_is_done_for_another_job_that_names_it_too(
+    remainders: Remainders, answer: AnswerStatus
+) -> None:
+    node, _, twin, command = node_that_cuts_up_one_of_two_jobs(remainders)
+    if isinstance(command, SendPieces):
+        node.tell(PiecesSent(command.job, answer))
+    else:
+        fresh = Lease(f"{S}-jobs", "fresh") if answer is AnswerStatus.OK else None
+        node.tell(JobReplaced(command.job, answer, (fresh,)))
+    assert nothing_is_forgotten(node, twin)
+
+
+@pytest.mark.parametrize("remainders", Remainders)
+def test_what_is_being_cut_off_a_job_that_is_let_go_is_done_for_another_that_names_it(
+    remainders: Remainders,
+) -> None:
+    node, lease, twin, _ = node_that_cuts_up_one_of_two_jobs(remainders)
+    node.tell(LeaseLost(lease))
+    assert nothing_is_forgotten(node, twin)
+
+
+def node_that_cuts_up_one_of_two_jobs(
+    remainders: Remainders,
+) -> tuple[Node, Lease, Lease, SendPieces | ReplaceJob]:
+    """Give a node with two jobs of the same runs, both leases, and what it has just commanded."""
+    node = Node()
+    node.state.rules = dataclasses.replace(node.state.rules, remainders=remainders)
+    lease, twin = node.receive(span(0, 1000), span(0, 1000))
+    node.make(node.all(AssignChunk)[0], busy_s=4.0)
+    (command,) = [*node.all(SendPieces), *node.all(ReplaceJob)]
+    assert command.job == next(iter(node.state.sweeps[S].lanes[0].jobs))
+    return node, lease, twin, command
+
+
+def nothing_is_forgotten(node: Node, lease: Lease) -> bool:
+    """Tell whether all that a job lacks is to be done here, or on its way to other jobs."""
+    lane = node.state.sweeps[S].lanes[0]
+    (job,) = [each for each in lane.jobs.values() if each.lease == lease]
+    return job.remaining.issubset(lane.taken() | job.handed_over)
 
 
 def test_a_job_is_not_decremented_while_it_is_worked_on_if_anybody_could_take_the_rest() -> None:
