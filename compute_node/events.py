@@ -288,10 +288,12 @@ class Ticked:
 class SweepsCompleted:
     """Every run of these sweeps has a final result: sweep, highest asked epoch, number of runs.
 
-    True of what was asked for when it was read: later a run may be appended, or a shard lost.
+    True of what was asked for when it was read (`looked_at`: monotonic seconds when that began):
+    later a run may be appended, or a shard lost and its runs sent again.
     """
 
     sweeps: tuple[tuple[str, int, int], ...]
+    looked_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,11 @@ class JobReactions(Holdings):
                 continue
             sweep.complete = True
             for lane in sweep.lanes.values():
-                covered = [job for job in lane.jobs.values() if job.greatest < total]
+                covered = [
+                    job
+                    for job in lane.jobs.values()
+                    if job.greatest < total and job.received_at <= event.looked_at
+                ]
                 if lane.epoch <= epoch and covered:
                     for job in covered:
                         job.remaining = job.todo = RunSet()

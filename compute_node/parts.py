@@ -246,6 +246,8 @@ class Parts:
     def _watch_completeness(self) -> None:
         watch = CompletenessWatch(self._store, self._settings.blobs)
         while not self._ended.is_set():
+            # Reading many sweeps takes a while: what comes meanwhile is not spoken of.
+            looked_at = time.monotonic()
             try:
                 served = [
                     facts.sweep
@@ -258,7 +260,7 @@ class Parts:
                 found = {"": None}
             complete = tuple((sweep, *at) for sweep, at in found.items() if at is not None)
             if complete:
-                self._post(SweepsCompleted(complete))
+                self._post(SweepsCompleted(complete, looked_at))
             if len(complete) == len(found):
                 self._post(DrainAsked())
                 return

@@ -404,6 +404,7 @@ class SimNode(Workers):
 
     def _watch_completeness(self) -> None:
         self.lanes["watch"].at(self.plan.pace.look, self._watch_completeness)
+        looked_at = self.world.now
         try:
             served = [
                 facts.sweep
@@ -415,4 +416,4 @@ class SimNode(Workers):
             return
         complete = tuple((sweep, *at) for sweep, at in found.items() if at is not None)
         if complete:
-            self.tell(SweepsCompleted(complete))
+            self.tell(SweepsCompleted(complete, looked_at))

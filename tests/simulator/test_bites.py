@@ -106,7 +106,7 @@ class TakesCompleteForCompleteForEver(SimNode):
         if isinstance(event, SweepsCompleted):
             self.complete |= {name: (name, epoch, 10**6) for name, epoch, _ in event.sweeps}
         elif isinstance(event, ReceiveEnded) and self.complete:
-            super().tell(SweepsCompleted(tuple(self.complete.values())))
+            super().tell(SweepsCompleted(tuple(self.complete.values()), self.world.now))
 
 
 class LetsLeasesExpire(SimNode):

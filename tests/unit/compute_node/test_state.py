@@ -449,7 +449,7 @@ def test_a_node_does_not_hoard_long_runs() -> None:
 def test_a_job_in_hand_whose_runs_are_all_stored_is_deleted() -> None:
     node = Node()
     (lease,) = node.receive(span(0, 5))
-    node.tell(SweepsCompleted(((S, 0, 10_000),)))
+    node.tell(SweepsCompleted(((S, 0, 10_000),), node.now))
     assert [command.lease for command in node.all(DeleteJob)] == [lease]
 
 
@@ -457,14 +457,24 @@ def test_a_job_in_hand_whose_runs_are_all_stored_is_deleted() -> None:
 def test_a_job_asked_for_after_the_completeness_was_read_stays(epoch: int, total: int) -> None:
     node = Node()
     node.receive(span(0, 5), epoch=epoch)
-    node.tell(SweepsCompleted(((S, 0, total),)))
+    node.tell(SweepsCompleted(((S, 0, total),), node.now))
     assert node.all(AssignChunk)
     assert not node.all(DeleteJob)
 
 
 def test_a_job_that_comes_after_a_sweep_was_complete_is_done_a_shard_may_be_lost() -> None:
     node = Node()
-    node.tell(SweepsCompleted(((S, 0, 10_000),)))
+    node.tell(SweepsCompleted(((S, 0, 10_000),), node.now))
     node.receive(span(0, 5))
+    assert node.all(AssignChunk)
+    assert not node.all(DeleteJob)
+
+
+def test_what_was_complete_before_a_job_came_hides_none_of_it_a_shard_may_be_lost() -> None:
+    node = Node()
+    looked_at = node.now
+    node.now += 1.0
+    node.receive(span(0, 5))
+    node.tell(SweepsCompleted(((S, 0, 10_000),), looked_at))
     assert node.all(AssignChunk)
     assert not node.all(DeleteJob)

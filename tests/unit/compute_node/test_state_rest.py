@@ -98,7 +98,7 @@ def test_cancelled_and_complete_sweeps_rest_at_once_until_something_changes() ->
     assert node.state.resting(node.now) == {S}
     node.tell(ControlsRead((SweepFacts(sweep=S, version=2),)))
     assert node.state.resting(node.now) == frozenset()
-    node.tell(SweepsCompleted(((S, 0, 10_000),)))
+    node.tell(SweepsCompleted(((S, 0, 10_000),), node.now))
     assert node.state.resting(node.now) == {S}
     node.tell(ControlsRead((SweepFacts(sweep=S, version=3, priority=2),)))
     assert node.state.resting(node.now) == frozenset()

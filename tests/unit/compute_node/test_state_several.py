@@ -104,7 +104,7 @@ def test_of_runs_nobody_knows_two_a_worker_are_asked_for() -> None:
 def test_completed_sweeps_that_this_node_does_not_serve_hide_no_other() -> None:
     node = Node()
     node.receive(span(0, 1))
-    node.tell(SweepsCompleted((("strange-00000000", 0, 9), (S, 0, 10_000))))
+    node.tell(SweepsCompleted((("strange-00000000", 0, 9), (S, 0, 10_000)), node.now))
     assert node.all(DeleteJob)
 
 
