@@ -54,8 +54,12 @@ class Outbox:
                 return True
             if self._on_disk >= self._disk_bytes:
                 return False
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self._folder).free > self._free_bytes
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self._folder).free > self._free_bytes
+        except OSError:
+            # Full to the last block, read-only or gone: what waits in memory is still delivered.
+            return False
 
     def add(self, text: bytes, files: Sequence[RunFile] = ()) -> int:
         """Keep a block's text, and files that go with it; give its key."""

@@ -49,6 +49,7 @@ def test_a_disk_that_takes_nothing_costs_no_result(tmp_path: Path) -> None:
     outbox = Outbox(blocked / "outbox", memory_bytes=0)
     key = outbox.add(b"kept")
     assert outbox.get([key]) == ["kept"]
+    assert not outbox.room()
 
 
 def test_leftovers_of_an_earlier_start_are_removed(tmp_path: Path) -> None:
