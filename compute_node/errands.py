@@ -27,6 +27,7 @@ from compute_node.commands import (
     SendPieces,
     StoreClaim,
 )
+from compute_node.errors import NodeError
 from compute_node.events import (
     DeliveryAcknowledged,
     DeliveryRefused,
@@ -134,7 +135,7 @@ class Errands:
         return SweepPrepared(command.sweep, command.code, total)
 
     def deliver(self, command: SendDelivery | StoreClaim) -> Event:
-        """Send a delivery, by a claim if so asked."""
+        """Send a delivery, by a claim if so asked; NodeError when its blocks are gone."""
         delivery = command.delivery
         try:
             self._store_files(delivery.sweep, command.blocks)
@@ -157,6 +158,9 @@ class Errands:
             answer = _only(_patiently(lambda: self._queues.send(queue, [Entry(body)])))
         except (QueueUnavailable, StorageUnavailable, OSError) as error:
             return DeliveryRefused(delivery.delivery, str(error), away=True)
+        except NodeError:
+            # Its blocks will not come back: asked again and again, nobody would ever do these runs.
+            raise
         except GaplessError as error:
             # Not for what it holds: nobody has seen it.
             away = not isinstance(error, (QueueError, StorageError))

@@ -87,7 +87,10 @@ class Outbox:
                 try:
                     text = self._path(key).read_bytes()
                 except OSError as error:
-                    raise NodeError(f"block {key} is gone from the outbox: {error}") from error
+                    raise NodeError(
+                        f"block {key} is gone from the outbox, its runs are done again ({error}); "
+                        "does another program tidy that folder?"
+                    ) from error
             texts.append(text.decode("ascii"))
         return texts
 

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from compute_node.agent import run_node
-from compute_node.commands import UNFIT, ReceiveJobs
+from compute_node.commands import UNFIT, ReceiveJobs, SendDelivery
 from compute_node.errands import Errands
+from compute_node.errors import NodeError
 from compute_node.events import ReceiveEnded
 from compute_node.outbox import Outbox
+from gapless.declaration.messages import Delivery, Part
+from gapless.declaration.runset import RunSet
 from gapless.errors import GaplessError, UserMistake
 from gapless.results.outcome import Outcome
 from gapless.storage import layout
@@ -104,15 +107,7 @@ def test_a_receive_that_failed_is_not_repeated_before_the_node_has_waited(place:
             asked.append(time.monotonic())
             raise QueueUnavailable("the reply was lost")
 
-    errands = Errands(
-        blobs=place.blobs,
-        queues=Watched(),  # type: ignore[arg-type]
-        keeper=None,  # type: ignore[arg-type]
-        outbox=Outbox(place.folder / "outbox"),
-        work_folder=place.folder / "work",
-        lease_s=900.0,
-        wait_s=0.0,
-    )
+    errands = errands_of(place, queues=Watched(), outbox=Outbox(place.folder / "outbox"))
     ended = errands.receive(ReceiveJobs(("s-jobs",), 10), lambda _: None)
     assert isinstance(ended, ReceiveEnded)
     assert ended.problem == "the reply was lost"
@@ -236,3 +231,27 @@ def _state(name: str) -> Any:
     from gapless.declaration.control import ControlState
 
     return ControlState(name)
+
+
+def test_a_delivery_whose_blocks_somebody_removed_is_not_tried_for_ever(place: Any) -> None:
+    outbox = Outbox(place.folder / "outbox", memory_bytes=0)
+    block = outbox.add(b"a block")
+    part = Part(runs=RunSet.of(1), epoch=0, digest="0" * 32)
+    delivery = Delivery(sweep="s-00000000", delivery="d", node="n", parts=(part,))
+    (place.folder / "outbox" / f"{block}.block").unlink()
+    errands = errands_of(place, queues=place.queues, outbox=outbox)
+    with pytest.raises(NodeError, match="gone from the outbox, its runs are done again"):
+        errands.deliver(SendDelivery(delivery, (block,)))
+
+
+def errands_of(place: Any, *, queues: Any, outbox: Outbox) -> Errands:
+    """Give errands that hold no lease."""
+    return Errands(
+        blobs=place.blobs,
+        queues=queues,
+        keeper=None,  # type: ignore[arg-type]
+        outbox=outbox,
+        work_folder=place.folder / "work",
+        lease_s=900.0,
+        wait_s=0.0,
+    )
