@@ -18,8 +18,8 @@ from tests.simulator.world import Violation
 
 __all__ = ["Seen", "check_reader", "read_results"]
 
-Seen = list[tuple[int, Outcome, float]]
-"""What a reader shows: run, outcome, value (NaN without one), a row a run."""
+Seen = list[tuple[int, Outcome, float, float]]
+"""What a reader shows, a row a run: run, outcome, value (NaN without one), when it began (Unix)."""
 
 
 def read_results(blobs: Blobs, sweep_id: str) -> Seen:
@@ -27,7 +27,9 @@ def read_results(blobs: Blobs, sweep_id: str) -> Seen:
     results = Results(blobs, sweep_id)
     runs, outcomes = results.runs.tolist(), results.outcomes.tolist()
     values = results.values("y").tolist() if "y" in results.names else [math.nan] * len(runs)
-    return list(zip(runs, map(Outcome, outcomes), values, strict=True))
+    table = results.table()
+    began = table.data[table.columns.index("started")]
+    return list(zip(runs, map(Outcome, outcomes), values, began, strict=True))
 
 
 def check_reader(
@@ -41,7 +43,7 @@ def check_reader(
     """Hold a reader's rows against the plain choice; give how many runs it shows."""
     seen = read(blobs, sweep_id)
     expected = _chosen(blobs, sweep_id)
-    numbers = [run for run, _, _ in seen]
+    numbers = [row[0] for row in seen]
     if len(set(numbers)) != len(numbers):
         twice = sorted({run for run in numbers if numbers.count(run) > 1})
         raise Violation(f"I4: the reader of {sweep_id} shows runs {twice} more than once")
@@ -49,9 +51,13 @@ def check_reader(
         odd = sorted(set(numbers) ^ set(expected))
         raise Violation(f"I4: the reader of {sweep_id} shows other runs than are stored: {odd}")
     seeds = runs.seeds(runs.all.to_array()).tolist()
-    for run, outcome, value in seen:
-        if outcome is not expected[run]:
-            raise Violation(f"I4: run {run} of {sweep_id} shows {outcome!r}, not {expected[run]!r}")
+    for run, outcome, value, began_s in seen:
+        right_outcome, right_s = expected[run]
+        if outcome is not right_outcome:
+            raise Violation(f"I4: run {run} of {sweep_id} shows {outcome!r}, not {right_outcome!r}")
+        if began_s not in right_s:
+            # Of a function that is not deterministic these may be other values.
+            raise Violation(f"I4: run {run} of {sweep_id} shows a row of another attempt")
         if outcome not in plan.allowed(sweep_id, run):
             raise Violation(f"run {run} of {sweep_id} cannot have ended {outcome!r}")
         right = value_of(seeds[run])
@@ -62,8 +68,9 @@ def check_reader(
     return len(seen)
 
 
-def _chosen(blobs: Blobs, sweep_id: str) -> dict[int, Outcome]:
-    best: dict[int, tuple[tuple[object, ...], Outcome]] = {}
+def _chosen(blobs: Blobs, sweep_id: str) -> dict[int, tuple[Outcome, set[float]]]:
+    """Give each run's outcome and when the row that counts began (all rows that are level)."""
+    best: dict[int, tuple[tuple[object, ...], Outcome, set[float]]] = {}
     for blob in blobs.list(layout.shards_prefix(sweep_id)):
         if not blob.key.endswith(".json"):
             continue
@@ -75,8 +82,9 @@ def _chosen(blobs: Blobs, sweep_id: str) -> dict[int, Outcome]:
         with ShardFile(data, manifest.shard) as shard:
             origin, rows = shard.origin, shard.rows()
         ends = (rows.started_s + rows.duration_s).tolist()
-        for run, number, epoch, finished_s in zip(
-            rows.run.tolist(), rows.outcome.tolist(), rows.epoch.tolist(), ends, strict=True
+        columns = (rows.run, rows.outcome, rows.epoch, rows.started_s)
+        for run, number, epoch, began_s, finished_s in zip(
+            *(column.tolist() for column in columns), ends, strict=True
         ):
             outcome = Outcome(number)
             ok = outcome is Outcome.OK
@@ -84,5 +92,7 @@ def _chosen(blobs: Blobs, sweep_id: str) -> dict[int, Outcome]:
             last = (origin.flushed_at, origin.aggregator, origin.number) if ok else (-finished_s,)
             key = (-epoch, not ok, last)
             if run not in best or key < best[run][0]:
-                best[run] = (key, outcome)
-    return {run: outcome for run, (_, outcome) in best.items()}
+                best[run] = (key, outcome, {began_s})
+            elif key == best[run][0]:
+                best[run][2].add(began_s)
+    return {run: (outcome, began) for run, (_, outcome, began) in best.items()}
