@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
-
-from numpy.typing import NDArray
 
 from aggregator.events import Buffered, MessageUndecodable, NewerFormatReceived
 from gapless.declaration.errors import DamagedMessage, NewerFormat
 from gapless.declaration.messages import Claim, Part, decode_delivery, delivery_blocks
 from gapless.declaration.runset import RunSet
-from gapless.results.block import Block, decode_block
+from gapless.results.block import Block, block_bytes, decode_block
 from gapless.storage.blobs import Blobs
 from gapless.storage.errors import BlobMissing
 from queueing.port import MAX_MESSAGE_BYTES, Message
@@ -20,7 +17,6 @@ __all__ = [
     "MAX_CLAIM_BYTES",
     "MAX_OPENED_BYTES",
     "ClaimGone",
-    "block_bytes",
     "open_blocks",
     "read_message",
 ]
@@ -30,7 +26,7 @@ MAX_CLAIM_BYTES = 512 * 2**20
 MAX_OPENED_BYTES = 1024 * 2**20
 """What the blocks of one delivery may take in memory: equal values are packed to next to nothing,
 so a message of some kilobytes can mean thousands of gigabytes. A node sends blocks of half a
-megabyte (or of one run), as they come within a second."""
+megabyte (or of one run), and no more in a delivery than take half of this."""
 
 _CLAIMS = "claims/"
 
@@ -82,14 +78,6 @@ def open_blocks(
             )
         blocks.append(block)
     return blocks
-
-
-def block_bytes(block: Block) -> int:
-    """Say what the columns of a block take in memory (texts: their references only)."""
-    columns: list[NDArray[Any]] = [column.data for column in block.values.values()]
-    columns += [block.run, block.outcome, block.complete, block.attempt]
-    columns += [block.started_s, block.duration_s]
-    return sum(column.nbytes for column in columns)
 
 
 def _check_size(body: str) -> None:

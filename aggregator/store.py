@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aggregator.commands import Flush, QuarantineMessage
-from aggregator.decoding import MAX_OPENED_BYTES, ClaimGone, block_bytes, open_blocks
+from aggregator.decoding import MAX_OPENED_BYTES, ClaimGone, open_blocks
 from aggregator.errors import AggregatorError
 from aggregator.events import (
     Buffered,
@@ -35,7 +35,7 @@ from aggregator.proof import AlreadyFinal, DurableShard, DurableWaste, Proof
 from gapless.declaration.errors import DamagedMessage, NewerFormat
 from gapless.errors import GaplessError
 from gapless.patience import patiently
-from gapless.results.block import Block
+from gapless.results.block import Block, block_bytes
 from gapless.results.manifest import decode_manifest, encode_manifest
 from gapless.results.origin import Origin
 from gapless.results.shard import EncodedShard, encode_shard

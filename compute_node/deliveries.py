@@ -1,9 +1,10 @@
 """Packing blocks into deliveries, and what is on its way.
 
 A delivery holds blocks of one sweep and is as large as a message may be, but waits no longer than
-`linger_s`. A block too large for any message goes by a claim. What is refused is sent again as it
-was, later and later: the same delivery twice is harmless, another one might split what a claim
-names.
+`linger_s`. What it takes in memory where it is read is bounded too: equal values are packed to next
+to nothing, and an aggregator refuses what unpacks to more than it can hold. A block too large for
+any message goes by a claim. What is refused is sent again as it was, later and later: the same
+delivery twice is harmless, another one might split what a claim names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from gapless.pauses import pause_s
 __all__ = ["Deliveries", "PendingBlock"]
 
 _REFUSALS_BEFORE_CLAIM = 2
+_MOST_OPENED_BYTES = 512 * 2**20
+"""Half of what an aggregator opens (`aggregator.decoding.MAX_OPENED_BYTES`); a block has at most a
+quarter (`gapless.results.buffers.MAX_RAW_BYTES`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class PendingBlock:
     digest: str
     made_at: float
     part_bytes: int
+    opened_bytes: int
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class Deliveries:
         digest: str,
         size_bytes: int,
         now: float,
+        opened_bytes: int = 0,
     ) -> None:
         """Let a block wait."""
         part = {"runs": runs.to_wire(), "epoch": epoch, "digest": digest}
@@ -92,6 +98,7 @@ class Deliveries:
                 made_at=now,
                 # A comma in the header, a line end before the text.
                 part_bytes=len(msgspec.json.encode(part)) + 1 + size_bytes + 1,
+                opened_bytes=opened_bytes,
             )
         )
 
@@ -154,9 +161,11 @@ class Deliveries:
         if not blocks:
             return []
         size = self._header_bytes(sweep)
-        count = 0
+        count = opened = 0
         for block in blocks:
-            if count and size + block.part_bytes > self._most_bytes:
+            opened += block.opened_bytes
+            too_large = size + block.part_bytes > self._most_bytes or opened > _MOST_OPENED_BYTES
+            if count and too_large:
                 break
             size += block.part_bytes
             count += 1

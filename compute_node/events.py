@@ -156,7 +156,8 @@ class BlockMade:
     """Final results of `runs` lie in the outbox under `block`.
 
     `chunk` is None for what the agent recorded itself. `size_bytes` is the length of the text,
-    `busy_s` the time the worker took for these runs. `retries` ended without a final result.
+    `opened_bytes` what the block takes in memory where it is read, `busy_s` the time the worker
+    took for these runs. `retries` ended without a final result.
     """
 
     sweep: str
@@ -168,6 +169,7 @@ class BlockMade:
     worker: int | None = None
     chunk: int | None = None
     busy_s: float = 0.0
+    opened_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,13 +83,17 @@ class Unfit(msgspec.Struct, frozen=True, tag="unfit"):
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True, tag="made"):
-    """A block of final results, with `files` of its runs; its base64 text is the frame's body."""
+    """A block of final results, with `files` of its runs; its base64 text is the frame's body.
+
+    `opened_bytes`: what it takes in memory (`block_bytes`).
+    """
 
     chunk: int
     epoch: int
     runs: Any
     digest: str
     busy_s: float
+    opened_bytes: int = 0
     files: tuple[RunFile, ...] = ()
 
 

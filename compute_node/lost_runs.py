@@ -15,7 +15,7 @@ from compute_node.outbox import Outbox
 from compute_node.output import Output
 from gapless.declaration.messages import text_digest
 from gapless.declaration.runset import RunSet
-from gapless.results.block import AttemptRecord, ErrorRecord, encode_block
+from gapless.results.block import AttemptRecord, ErrorRecord, block_bytes, encode_block
 from gapless.results.block_builder import BlockBuilder
 from gapless.results.outcome import Outcome
 
@@ -72,7 +72,8 @@ def lost_block(
         ),
         attempts=[attempt_record(each, node=node) for each in command.attempts],
     )
-    text = base64.b64encode(encode_block(builder.build()))
+    block = builder.build()
+    text = base64.b64encode(encode_block(block))
     return BlockMade(
         sweep=command.sweep,
         epoch=command.epoch,
@@ -80,4 +81,5 @@ def lost_block(
         runs=RunSet.of(last.run),
         digest=text_digest(text.decode("ascii")),
         size_bytes=len(text),
+        opened_bytes=block_bytes(block),
     )

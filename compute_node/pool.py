@@ -232,6 +232,7 @@ class Pool:
                         worker=process.worker,
                         chunk=frame.chunk,
                         busy_s=frame.busy_s,
+                        opened_bytes=frame.opened_bytes,
                     )
                 )
             case ChunkDone():

@@ -31,7 +31,7 @@ from compute_node.user_target import UserFunction
 from gapless.declaration.messages import text_digest
 from gapless.declaration.runs import Runs
 from gapless.declaration.runset import RunSet
-from gapless.results.block import AttemptRecord, encode_block
+from gapless.results.block import AttemptRecord, block_bytes, encode_block
 from gapless.results.block_builder import BlockBuilder
 from gapless.results.outcome import Outcome
 
@@ -365,7 +365,8 @@ class RunLoop:
     def _emit(self) -> None:
         """Send the block that was filled and begin another; the lock is held."""
         assert self._builder is not None
-        text = base64.b64encode(encode_block(self._builder.build()))
+        block = self._builder.build()
+        text = base64.b64encode(encode_block(block))
         now = time.monotonic()
         frame = Made(
             chunk=self._chunk,
@@ -373,6 +374,7 @@ class RunLoop:
             runs=RunSet.from_numbers(self._rows).to_wire(),
             digest=text_digest(text.decode("ascii")),
             busy_s=now - self._emitted_at,
+            opened_bytes=block_bytes(block),
             files=tuple(self._files),
         )
         write_frame(self._result_fd, frame, text)

@@ -61,6 +61,7 @@ class WorkerReactions(Holdings):
             runs=event.runs,
             digest=event.digest,
             size_bytes=event.size_bytes,
+            opened_bytes=event.opened_bytes,
             now=now,
         )
 

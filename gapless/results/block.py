@@ -25,7 +25,7 @@ from gapless.results.errors import ValueRefused
 from gapless.results.outcome import Outcome
 from gapless.results.storable import check_name, holds_as_text
 
-__all__ = ["AttemptRecord", "Block", "ErrorRecord", "decode_block", "encode_block"]
+__all__ = ["AttemptRecord", "Block", "ErrorRecord", "block_bytes", "decode_block", "encode_block"]
 
 _MAGIC = b"gaplessB"
 _VERSION = 1
@@ -116,6 +116,14 @@ class _Header(msgspec.Struct):
 
 _write_header = msgspec.msgpack.Encoder()
 _read_header = msgspec.msgpack.Decoder(_Header)
+
+
+def block_bytes(block: Block) -> int:
+    """Say what the columns of a block take in memory (texts: their references only)."""
+    columns: list[NDArray[Any]] = [column.data for column in block.values.values()]
+    columns += [block.run, block.outcome, block.complete, block.attempt]
+    columns += [block.started_s, block.duration_s]
+    return sum(column.nbytes for column in columns)
 
 
 def encode_block(block: Block) -> bytes:

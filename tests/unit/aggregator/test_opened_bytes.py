@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aggregator.commands import Flush
-from aggregator.decoding import MAX_OPENED_BYTES, block_bytes, open_blocks, read_message
+from aggregator.decoding import MAX_OPENED_BYTES, open_blocks, read_message
 from aggregator.events import Buffered, ShardStored
 from aggregator.home_view import HomeView
 from aggregator.own_coverage import OwnCoverage
@@ -16,7 +16,7 @@ from aggregator.store import DeliveryStore, Origins
 from gapless.declaration.errors import DamagedMessage
 from gapless.declaration.messages import Delivery, Part, encode_delivery, text_digest
 from gapless.declaration.runset import RunSet
-from gapless.results.block import encode_block
+from gapless.results.block import block_bytes, encode_block
 from gapless.results.block_builder import MOST_RUN_BYTES, BlockBuilder
 from gapless.storage.memory import MemoryBlobs
 from gapless.storage.sweeps import SweepStore

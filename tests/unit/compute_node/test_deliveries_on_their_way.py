@@ -6,10 +6,12 @@ import itertools
 
 import pytest
 
+from aggregator.decoding import MAX_OPENED_BYTES
 from compute_node.commands import SendDelivery, StoreClaim
 from compute_node.deliveries import Deliveries
 from gapless.declaration.messages import Part, encode_delivery
 from gapless.declaration.runset import RunSet
+from gapless.results.buffers import MAX_RAW_BYTES
 
 
 def make(*, most_bytes: int = 2000, in_flight: int = 100, linger_s: float = 1.0) -> Deliveries:
@@ -23,7 +25,9 @@ def make(*, most_bytes: int = 2000, in_flight: int = 100, linger_s: float = 1.0)
     )
 
 
-def add(deliveries: Deliveries, block: int, *, size: int = 100, sweep: str = "s") -> None:
+def add(
+    deliveries: Deliveries, block: int, *, size: int = 100, sweep: str = "s", opened: int = 0
+) -> None:
     deliveries.add(
         sweep=sweep,
         block=block,
@@ -31,6 +35,7 @@ def add(deliveries: Deliveries, block: int, *, size: int = 100, sweep: str = "s"
         runs=RunSet.span(block, block + 2),
         digest=f"{block:032}",
         size_bytes=size,
+        opened_bytes=opened,
         now=0.0,
     )
 
@@ -91,6 +96,16 @@ def test_what_did_not_fit_goes_on_waiting_from_when_it_was_made() -> None:
     assert wait(deliveries, 0.9) == []
     assert not deliveries.empty
     assert [each.blocks for each in wait(deliveries, 1.0)] == [(2,)]
+
+
+def test_blocks_of_next_to_nothing_that_open_to_very_much_go_in_many_deliveries() -> None:
+    largest = MAX_RAW_BYTES
+    deliveries = make()
+    for block in range(7):
+        add(deliveries, block, opened=largest)
+    commands = send(deliveries)
+    assert [each.blocks for each in commands] == [(0, 1), (2, 3), (4, 5), (6,)]
+    assert max(len(each.blocks) for each in commands) * largest <= MAX_OPENED_BYTES / 2
 
 
 def test_nothing_is_left_when_all_has_arrived() -> None:
