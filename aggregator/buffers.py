@@ -6,6 +6,7 @@ known to have), `waiting`, or the batch of the open flush; from there it leaves 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -162,9 +163,18 @@ class SweepBuffer:
         self.size_bytes -= size_bytes
         return self.flush
 
-    def close_flush(self) -> None:
-        """Forget the batch: each of its deliveries has its own proof or reason now."""
+    def close_flush(self, unopened: Iterable[Buffered] = ()) -> None:
+        """Forget the batch: each of its deliveries has its own proof or reason now.
+
+        But those `unopened`, which wait again, before all others and for no more to come.
+        """
         self.flush = None
+        again = tuple(unopened)
+        if again:
+            self.waiting[:0] = again
+            self.rows += sum(each.rows for each in again)
+            self.size_bytes += sum(each.size_bytes for each in again)
+            self.oldest_at = -math.inf
 
     def let_go(self, delivery: Buffered) -> tuple[Lease, ...]:
         """Give up a delivery that left the buffer; give all its leases."""

@@ -104,8 +104,8 @@ class ShardStored:
 
     `stored` lists the deliveries whose rows the shard holds (with `proof`; empty without a shard),
     `final` those that needed no storing, `rejected` those that cannot be used, with the reason,
-    `newer` those that hold a block of a newer format, or did not fit in memory with the others:
-    they are given back.
+    `newer` those that hold a block of a newer format, `unopened` those that did not fit in memory
+    with the others: they wait for the next shard.
     """
 
     sweep_id: str
@@ -115,6 +115,7 @@ class ShardStored:
     final: tuple[tuple[Buffered, Proof], ...] = ()
     rejected: tuple[tuple[Buffered, str], ...] = ()
     newer: tuple[Buffered, ...] = ()
+    unopened: tuple[Buffered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

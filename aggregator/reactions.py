@@ -203,7 +203,7 @@ class Reactions:
     def _note_stored(self, event: ShardStored, now: float) -> list[Command]:
         sweep = self._sweep(event.sweep_id)
         self._storing = False
-        sweep.close_flush()
+        sweep.close_flush(event.unopened)
         commands: list[Command] = []
         if event.stored:
             assert event.proof is not None

@@ -75,13 +75,14 @@ class _Prepared:
     final: list[tuple[Buffered, Proof]] = field(default_factory=list)
     rejected: list[tuple[Buffered, str]] = field(default_factory=list)
     newer: list[Buffered] = field(default_factory=list)
+    unopened: list[Buffered] = field(default_factory=list)
 
 
 class DeliveryStore:
     """Stores the deliveries of one aggregator. Used by one thread at a time.
 
     `most_opened_bytes`: what the deliveries of one shard may take in memory; once they do, the rest
-    of the batch is given back.
+    of the batch waits for the next shard.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class DeliveryStore:
             final=tuple(prepared.final),
             rejected=tuple(prepared.rejected),
             newer=tuple(prepared.newer),
+            unopened=tuple(prepared.unopened),
         )
 
     def quarantine(self, command: QuarantineMessage) -> MessageQuarantined | QuarantineFailed:
@@ -154,8 +156,8 @@ class DeliveryStore:
         opened_bytes = 0
         for each in command.batch:
             if opened_bytes > self._most_opened_bytes:
-                # Small messages may unpack to very much: given back, for another shard.
-                prepared.newer.append(each)
+                # Small messages may unpack to very much: these wait for another shard.
+                prepared.unopened.append(each)
                 continue
             try:
                 blocks = open_blocks(each, self._blobs)

@@ -50,7 +50,7 @@ def test_a_delivery_that_unpacks_to_more_than_any_node_sends_is_damaged() -> Non
     assert MAX_OPENED_BYTES > 2 * MOST_RUN_BYTES
 
 
-def test_what_does_not_fit_in_memory_with_the_others_is_given_back_for_another_shard() -> None:
+def test_what_does_not_fit_in_memory_with_the_others_waits_for_another_shard() -> None:
     blobs = MemoryBlobs()
     sweep = store_sweep(blobs)
     batch = tuple(zeros_delivery(sweep, run, size_bytes=2**20) for run in range(5))
@@ -64,7 +64,8 @@ def test_what_does_not_fit_in_memory_with_the_others_is_given_back_for_another_s
     answer = store.flush(Flush(sweep_id=sweep, flush=1, batch=batch))
     assert isinstance(answer, ShardStored)
     assert answer.stored == batch[:2]
-    assert answer.newer == batch[2:]
+    assert answer.unopened == batch[2:]
+    assert answer.newer == ()
     assert answer.rejected == ()
 
 

@@ -250,6 +250,20 @@ def test_a_block_of_a_newer_format_is_given_back_too():
     assert not all_of(DeleteMessages, commands)
 
 
+def test_what_did_not_fit_in_memory_is_stored_next_before_what_came_since():
+    state = met()
+    first, second, later = buffered(0, 10), buffered(10, 15), buffered(15, 16)
+    state.handle(received(first, second), 0.0)
+    flush = one_of(Flush, state.handle(Ticked(), 1.0))
+    assert flush.batch == (first, second)
+    state.handle(received(later), 1.0)
+    commands = state.handle(stored(flush, stored=(first,), unopened=(second,)), 1.0)
+    assert one_of(DeleteMessages, commands).leases == (first.lease,)
+    assert not all_of(ReleaseMessages, commands)
+    assert one_of(Flush, commands).batch == (second, later)
+    assert {second.lease, later.lease} <= state.held
+
+
 def test_a_delivery_rejected_at_the_flush_is_quarantined_and_the_rest_is_deleted():
     state = met()
     good, bad = buffered(0, 10), buffered(10, 20)
