@@ -46,9 +46,7 @@ class AggregatorState(Reactions):
     """The whole mind of one aggregator; `now` is monotonic seconds, never going back."""
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        """Take in one event; give what is to be done, in this order."""
-        if self._stage is Stage.ENDED:
-            return []
+        """Take in one event; give what is to be done, in this order. After an `Exit` comes none."""
         commands = self.note(event, now)
         commands += self._next(now)
         return commands

@@ -52,10 +52,8 @@ class NodeState(Reactions):
     """Everything a node knows, and what follows from it."""
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        """Take one event; give what is to be done, in order."""
+        """Take one event; give what is to be done, in order. After an `Exit` there is no other."""
         self._out = []
-        if self.mode is Mode.ENDED:
-            return []
         self.react(event, now)
         self._deliver(now)
         self._begin_looked_up(now)

@@ -127,6 +127,9 @@ class SimAggregator(Actor):
             if self.world.fault(Fault.CRASH_BETWEEN, _CRASH):
                 raise Crash
             self.perform(command)
+        if not self.alive:
+            # As a service does: it left, and hears nothing more.
+            return
         wake_at = min(self.state.wake_at(now), now + self.plan.pace.control)
         if wake_at < self._tick_at or self._tick_at <= now:
             self._tick_at = wake_at

@@ -93,6 +93,13 @@ def test_a_stop_stores_and_deletes_what_is_buffered(place):
     assert queued(queues, sweep) == 0
 
 
+def test_an_aggregator_that_left_takes_in_none_of_the_events_that_wait():
+    aggregator = Aggregator(AggregatorSettings(blobs=MemoryBlobs(), queues=MemoryQueues()))
+    for _ in range(3):
+        aggregator.stop()
+    assert aggregator.run() == 0
+
+
 def test_two_aggregators_share_the_work_of_one_sweep(place):
     blobs, queues = place
     sweep = store_sweep(blobs, points=100)

@@ -91,16 +91,6 @@ def test_who_waits_for_two_sweeps_does_not_leave_when_one_is_complete() -> None:
     assert not all_of(Exit, state.handle(Ticked(), 1.0))
 
 
-def test_after_it_left_at_once_an_aggregator_does_nothing_more() -> None:
-    state = met(stop_s=10.0)
-    state.handle(received(buffered(0, 10)), 1.0)
-    state.handle(StopRequested(), 2.0)
-    (left,) = all_of(Exit, state.handle(Ticked(), 12.0))
-    assert left.status == 1
-    assert state.handle(Ticked(), 13.0) == []
-    assert state.handle(received(buffered(10, 20)), 14.0) == []
-
-
 def test_a_delivery_of_which_all_is_final_already_is_deleted_by_the_proof_of_that() -> None:
     state = met()
     delivery = buffered(0, 10)

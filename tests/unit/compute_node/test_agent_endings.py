@@ -198,6 +198,21 @@ def test_a_node_does_not_make_the_queues_of_a_cancelled_sweep_anew(
     assert not queues._queues
 
 
+def test_a_node_that_ended_takes_in_none_of_the_events_that_wait(place: Any) -> None:
+    asked = []
+
+    def clock() -> float:
+        # Read in the loop between two events: three of them wait from then on.
+        while len(asked) < 3:
+            asked.append(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        return time.time()
+
+    # In a home without a sweep the first of them ends it, and what ended can be told no more.
+    assert run_node(place.settings(sweep_ids=None, idle_exit_s=None, clock=clock)) == 0
+    assert len(asked) == 3
+
+
 def test_a_single_run_that_took_its_nodes_with_it_is_recorded_as_lost(place: Any) -> None:
     place.submit(SIMPLE, runs=4)
     place.jobs()

@@ -312,7 +312,6 @@ def test_a_node_of_one_sweep_that_it_cannot_run_ends_with_a_status_of_its_own() 
     node.tell(WorkerUnfit(1, "no module named x"))
     (replace,) = node.all(ReplaceJob)
     node.tell(JobReplaced(replace.job, AnswerStatus.OK, (None,)))
-    node.tell(ReceiveEnded())
     (ended,) = node.all(Exit)
     assert ended.status == UNFIT
     assert "no module named x" in ended.message
@@ -344,7 +343,6 @@ def test_a_drain_waits_for_the_run_that_goes_on_and_gives_the_rest_back() -> Non
     assert decode_job(replace.replacements[0].body).runs == span(1, 5)
     assert replace.lease == lease
     node.tell(JobReplaced(replace.job, AnswerStatus.OK, (None,)))
-    node.tell(ReceiveEnded())
     assert node.all(Exit) == [Exit(0)]
 
 

@@ -48,7 +48,6 @@ def test_a_node_with_nothing_in_hand_drains_at_once_and_ends_as_it_was_told() ->
     node = resting_node()
     node.tell(DrainAsked(5, "enough"))
     assert node.all(Exit) == [Exit(5, "enough")]
-    assert node.tell(Ticked()) == []
 
 
 def test_a_part_that_dies_while_the_node_drains_makes_it_end_with_status_1() -> None:
@@ -202,7 +201,6 @@ def test_a_stopping_node_that_hears_nothing_leaves_after_a_moment() -> None:
     assert not node.all(Exit)
     node.tell(Ticked(), after=0.2)
     assert node.all(Exit) == [Exit(0)]
-    assert node.tell(Ticked(), after=9.0) == []
 
 
 def test_a_node_that_cannot_run_a_sweep_takes_it_up_again_after_a_quarter_of_an_hour_at_most() -> (

@@ -122,7 +122,13 @@ class World:
         self.new_node(number)
 
     def tell(self, event: object) -> None:
-        self.todo.extend(self.node.handle(event, self.now))  # type: ignore[arg-type]
+        if self.exited is not None:
+            # Its program has ended: it hears of nothing.
+            return
+        for command in self.node.handle(event, self.now):  # type: ignore[arg-type]
+            if isinstance(command, Exit):
+                self.exited = command
+            self.todo.append(command)
         self.check()
 
     def unlucky(self) -> bool:
@@ -282,8 +288,6 @@ class World:
             case ForgetBlocks(blocks=blocks):
                 for block in blocks:
                     self.blocks.pop(block, None)
-            case Exit():
-                self.exited = command
             case ReleaseJob() | PutQuarantine():
                 raise AssertionError(f"no message here is damaged: {command}")
 
