@@ -172,6 +172,9 @@ class SimNode(Workers):
     def received(self, messages: Sequence[Message], at: float) -> None:
         """Note what a receive at that moment brought."""
         self.knowledge.received(messages, at)
+        if self.plan.calm:
+            for message in messages:
+                self.knowledge.truth.job_received(message.lease.queue, message.body, at)
 
     def listed_controls(self, prefix: str, found: Sequence[Blob], at: float) -> None:
         """Note which control records of a sweep there were at that moment."""
@@ -181,7 +184,12 @@ class SimNode(Workers):
         """Check that an attempt is no needless one."""
         if self.plan.calm:
             self.knowledge.truth.attempt_begins(
-                chunk.sweep, epoch=chunk.epoch, run=run, attempt=attempt
+                chunk.sweep,
+                epoch=chunk.epoch,
+                run=run,
+                attempt=attempt,
+                at=self.world.now,
+                kept_s=self.plan.kept_s,
             )
 
     def stop(self) -> None:

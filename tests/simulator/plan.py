@@ -162,9 +162,6 @@ class Plan:
         plan.commands = dice.random() < 0.2
         plan.unfit = 0.1 * heat * dice.choice((0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
         plan.calm = not heat and not plan.aged_s and dice.random() < 0.7
-        if plan.remote and plan.pace is _HOURS:
-            # A run that outlasts every lease is done by two where a job is anybody's.
-            plan.calm = False
         plan.kills_nodes = not plan.calm and dice.random() < 0.06
         plan.on_disk = dice.random() < 0.08
         if heat:
@@ -181,6 +178,11 @@ class Plan:
     def remote(self) -> bool:
         """Tell whether queues and storage are services far away, each machine with its clock."""
         return self.remainders is Remainders.ANYBODYS
+
+    @property
+    def kept_s(self) -> float:
+        """For how long a node keeps a job at least; where it can be leased anew, for ever."""
+        return MAX_LEASE_S - 2.0 * self.lease_s if self.remote else math.inf
 
     def _choose_time(self, dice: random.Random) -> None:
         """Choose how long runs take, and how long a lease can be renewed."""

@@ -106,7 +106,7 @@ class Rarities:
             return
         if self.world.fault(Fault.SWEEP_MOVED):
             self.world.log(f"{sweep_id} is moved out of the home")
-            self.blobs.truth.sweeps[sweep_id].was_away = True
+            self.blobs.truth.moved_away(sweep_id)
             self.person.away = True
             self._moved.append((sweep_id, self.blobs.move_away(f"sweeps/{sweep_id}/")))
             self.world.at(for_s, self.put_back)
@@ -116,6 +116,7 @@ class Rarities:
         for sweep_id, moved in self._moved:
             self.world.log(f"{sweep_id} is put back into the home")
             self.blobs.put_back(moved)
+            self.blobs.truth.put_back(sweep_id)
         self._moved.clear()
         self.person.away = False
 

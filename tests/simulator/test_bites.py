@@ -24,12 +24,15 @@ from compute_node.events import (
     SweepsCompleted,
     SweepState,
 )
+from compute_node.failure_watch import FailureWatch
+from gapless.declaration.control import ControlState
 from gapless.declaration.messages import encode_job
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage_cache import decode_cache, encode_cache
 from gapless.results.outcome import Outcome
 from gapless.results.shard import read_shard
 from gapless.storage import layout
+from gapless.storage.sweeps import SweepStore
 from queueing.port import AnswerStatus
 from receipts.ledger import Ledger
 from tests.simulator.collectors import SimAggregator
@@ -42,12 +45,14 @@ SEEDS = range(200)
 # Where to look first: a world that had the bug found when this was written. It only saves time.
 LIKELY = {
     "AsksForCancelledQueues": 2,
+    "CountsFromTheStart": 30,
     "DeletesBeforeTheAcknowledgement": 6,
     "DoesEverythingTwice": 14,
     "LetsLeasesExpire": 21,
     "NamesTooFewShards": 22,
     "NeverVerifies": 37,
     "OverlooksPauses": 16,
+    "PausesAnyVersion": 30,
     "TakesCompleteForCompleteForEver": 156,
     "TakesPiecesForSent": 17,
     "TakesRunningForStored": 4,
@@ -298,6 +303,48 @@ class _LateLedger:
         return getattr(self._inner, name)
 
 
+class CountsFromTheStart(SimNode):
+    """Pauses a sweep again for the failures that a person resumed it with."""
+
+    def start(self):
+        super().start()
+        if self.plan.max_failures is not None:
+            self.failures = FailureWatch(ForgetfulStore(self.blobs), self.blobs, self.clock)
+
+
+class ForgetfulStore(SweepStore):
+    """Reads of no pause that was before."""
+
+    def control(self, sweep_id):
+        return msgspec.structs.replace(super().control(sweep_id), paused_itself=msgspec.UNSET)
+
+
+class PausesAnyVersion(SimNode):
+    """Pauses a sweep for what it read of it before a person changed what is wanted."""
+
+    def start(self):
+        super().start()
+        if self.plan.max_failures is not None:
+            self.failures = FailureWatch(HastyStore(self.blobs), self.blobs, self.clock)
+
+
+class HastyStore(SweepStore):
+    """Reads what is wanted of a sweep once, and pauses whatever version there is by now."""
+
+    def __init__(self, blobs):
+        super().__init__(blobs)
+        self.read = {}
+
+    def control(self, sweep_id):
+        return self.read.setdefault(sweep_id, super().control(sweep_id))
+
+    def set_control_at(self, sweep_id, version, **changes):
+        now = SweepStore(self.blobs)
+        if now.control(sweep_id).state is ControlState.RUNNING:
+            return now.set_control(sweep_id, **changes)
+        return None
+
+
 def reads_every_row(blobs, sweep_id):
     """Show each stored row, as a reader without precedence would."""
     seen = []
@@ -341,6 +388,8 @@ def takes_the_last_ok_row(blobs, sweep_id):
         (Cast(node=BeginsUnasked), "before it knows what is wanted"),
         (Cast(node=OverlooksPauses), "which it knows to be paused"),
         (Cast(node=DoesEverythingTwice), "is made again, and nothing happened"),
+        (Cast(node=CountsFromTheStart), "failures are allowed then"),
+        (Cast(node=PausesAnyVersion), "failures are allowed then"),
         (Cast(node=AsksForCancelledQueues), "was cancelled long ago"),
         (Cast(node=DeletesBeforeTheAcknowledgement), "I2: runs"),
         (Cast(node=DeletesBeforeTheDelivery), "I2: runs"),

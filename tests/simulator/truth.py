@@ -17,11 +17,15 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from gapless.declaration.control import Asked, Control, ControlState
 from gapless.declaration.errors import MessageError
 from gapless.declaration.messages import decode_delivery, decode_job
 from gapless.declaration.runset import RunSet
+from gapless.declaration.segments import Segment
 from gapless.results.manifest import Manifest, decode_manifest
+from gapless.results.outcome import Outcome
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.sweeps import SweepStore
@@ -58,10 +62,16 @@ class SweepTruth:
     def __init__(self) -> None:
         self.declared = 0
         self.asked: list[tuple[int, int]] = []
+        self.control = Control()
         self.states: dict[int, ControlState] = {}
+        self.first_declared = 0
+        self.ever_failed = 0
         self.ever_cancelled = False
         self.begun: Counter[tuple[int, int, int]] = Counter()
+        self.in_hand_since: dict[tuple[int, int], float] = {}
         self.manifests: dict[str, Held] = {}
+        # What every manifest in the home says, whether its shard is there or not.
+        self.written: dict[str, Held] = {}
         self.ever_stored: Held = {}
         self.delivered: Held = {}
         self.sent: Held = {}
@@ -70,8 +80,9 @@ class SweepTruth:
         self.lost_shards: set[str] = set()
         # Numbers no run of the sweep has, which a stranger put on its queues.
         self.strange = 0
-        # Somebody moved it out of the home for a while: what came then was of no sweep.
-        self.was_away = False
+        # While somebody has it out of the home, what comes is of no sweep; these came then.
+        self.away = False
+        self.met_away: set[str] = set()
 
     @property
     def state(self) -> ControlState:
@@ -92,6 +103,23 @@ class SweepTruth:
             return False
         self.declared = (1 << sum(each.count for each in store.segments(sweep_id))) - 1
         return True
+
+    def manifest_put(self, shard: str, manifest: Manifest) -> None:
+        """Note a manifest; it counts unless its shard is gone already."""
+        held = self.written[shard] = _covered(manifest)
+        for (_, outcome), runs in manifest.coverage.items():
+            self.ever_failed |= mask_of(runs) if outcome is not Outcome.OK else 0
+        if shard in self.lost_shards:
+            _add(self.excused, held)
+        else:
+            self.manifests[shard] = held
+        _add(self.ever_stored, held)
+
+    def shard_put(self, shard: str) -> None:
+        """Note a shard; one that was lost may come again beside the manifest that was left."""
+        self.lost_shards.discard(shard)
+        if shard in self.written:
+            self.manifests[shard] = self.written[shard]
 
     def missing(self) -> Held:
         """Give the runs without a final result at their highest asked epoch."""
@@ -138,22 +166,26 @@ class Truth:
         sweep = self.sweeps[folder[1]]
         kind, name = folder[2], folder[-1]
         if kind == "control":
-            control = Control.decode(data)
-            sweep.states[control.version] = control.state
-            sweep.ever_cancelled |= control.state is ControlState.CANCELLED
+            self._control_put(folder[1], Control.decode(data))
+        elif kind == "segments" and name == "0.json":
+            # Whoever pauses it may not have read of those that came later.
+            sweep.first_declared = Segment.decode(data).count
         elif kind == "asked":
             asked = Asked.decode(data)
             sweep.asked.append((asked.epoch, mask_of(asked.runs)))
         elif kind == "shards" and name.endswith(".json"):
-            held = _covered(decode_manifest(data))
-            if name.removesuffix(".json") in sweep.lost_shards:
-                _add(sweep.excused, held)
-            else:
-                sweep.manifests[name.removesuffix(".json")] = held
-            _add(sweep.ever_stored, held)
+            sweep.manifest_put(name.removesuffix(".json"), decode_manifest(data))
         elif kind == "shards":
-            sweep.lost_shards.discard(name.removesuffix(".h5"))
+            sweep.shard_put(name.removesuffix(".h5"))
         self.changed = True
+
+    def _control_put(self, sweep_id: str, control: Control) -> None:
+        sweep = self.sweeps[sweep_id]
+        if control.state is ControlState.PAUSED and control.why:
+            self._check_self_pause(sweep_id, sweep, control)
+        sweep.control = control
+        sweep.states[control.version] = control.state
+        sweep.ever_cancelled |= control.state is ControlState.CANCELLED
 
     def blob_lost(self, key: str) -> None:
         """Note that a fault is about to destroy a shard or its manifest."""
@@ -168,8 +200,24 @@ class Truth:
         """Note that something is gone: a shard counts only with its manifest."""
         folder = key.split("/")
         if len(folder) > 2 and folder[2] == "shards":
-            self.sweeps[folder[1]].manifests.pop(folder[-1].rpartition(".")[0], None)
+            sweep, (shard, _, ending) = self.sweeps[folder[1]], folder[-1].rpartition(".")
+            sweep.manifests.pop(shard, None)
+            if ending == "json":
+                sweep.written.pop(shard, None)
             self.changed = True
+
+    def moved_away(self, sweep_id: str) -> None:
+        """Note that somebody took a sweep out of the home."""
+        self.sweeps[sweep_id].away = True
+
+    def put_back(self, sweep_id: str) -> None:
+        """Note that it is there again; a message that lay on its queue meanwhile may be set aside.
+
+        An aggregator that received one meanwhile may be kept from quarantining it for long.
+        """
+        sweep, queue = self.sweeps[sweep_id], layout.results_queue(sweep_id)
+        sweep.away = False
+        sweep.met_away.update(body for name, body in self.bodies() if name == queue)
 
     # What happens to queues -----------------------------------------------------------------------
 
@@ -212,7 +260,9 @@ class Truth:
         if queue.endswith("-jobs"):
             return False
         claim = decode_delivery(body).claim
-        return sweep.was_away or (claim is not None and claim.key in self.expired_claims)
+        if sweep.away or body in sweep.met_away:
+            return True
+        return claim is not None and claim.key in self.expired_claims
 
     def stored_claims(self) -> list[tuple[str, str]]:
         """Give the deliveries by claim all of which is stored, with their queues."""
@@ -255,11 +305,49 @@ class Truth:
         if job.job not in set(self.receipts(sweep_id)):
             raise Violation(f"I5: job {job.job} of {sweep_id} was sent without a durable receipt")
 
-    def attempt_begins(self, sweep_id: str, *, epoch: int, run: int, attempt: int) -> None:
-        """Check, in a world without any fault, that nothing is done twice."""
-        begun = self.sweeps[sweep_id].begun
-        begun[epoch, run, attempt] += 1
-        if begun[epoch, run, attempt] > 1:
+    def _check_self_pause(self, sweep_id: str, sweep: SweepTruth, control: Control) -> None:
+        """Check that a sweep pauses itself for more failures than the version before allows.
+
+        What a person resumed it with is allowed besides, but for what was asked for anew since.
+        """
+        before = sweep.control
+        if before.version != control.version - 1 or before.state is not ControlState.RUNNING:
+            raise Violation(
+                f"{sweep_id} pauses itself in version {control.version} after version "
+                f"{before.version}, which says {before.state.value}"
+            )
+        most = before.limits.failures_allowed(sweep.first_declared)
+        if most is None:
+            raise Violation(f"{sweep_id} pauses itself, and has no max_failures")
+        if before.paused_itself is not msgspec.UNSET:
+            known, again = before.paused_itself, 0
+            for epoch, runs in sweep.asked:
+                again |= runs if epoch > known.epoch else 0
+            most += max(0, known.failures - again.bit_count())
+        if sweep.ever_failed.bit_count() <= most:
+            raise Violation(
+                f"{sweep_id} pauses itself in version {control.version}: {most} failures are "
+                f"allowed then, and no more than {sweep.ever_failed.bit_count()} were ever stored"
+            )
+
+    def job_received(self, queue: str, body: str, at: float) -> None:
+        """Note when a node had each run of a job in hand for the first time."""
+        since = self.sweeps[layout.sweep_id_of(queue)].in_hand_since
+        for epoch, runs in self.held_by(queue, body).items():
+            for run in _numbers(runs):
+                since.setdefault((epoch, run), at)
+
+    def attempt_begins(
+        self, sweep_id: str, *, epoch: int, run: int, attempt: int, at: float, kept_s: float
+    ) -> None:
+        """Check, in a world without any fault, that nothing is done twice.
+
+        A run may be once more each time a job that was kept for `kept_s` had to be handed over.
+        """
+        sweep = self.sweeps[sweep_id]
+        sweep.begun[epoch, run, attempt] += 1
+        handed_over = (at - sweep.in_hand_since[epoch, run]) // kept_s
+        if sweep.begun[epoch, run, attempt] > 1 + handed_over:
             raise Violation(
                 f"attempt {attempt} at run {run} of {sweep_id} is made again, and nothing happened"
             )
