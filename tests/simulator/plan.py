@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import math
@@ -18,6 +19,7 @@ from queueing.port import MAX_LEASE_S
 __all__ = ["Ending", "FaultRates", "Pace", "Plan", "value_of"]
 
 _ATTEMPTS = 3
+_RETRIED = ("lost", "timeout")
 _DEATHS = (1, 2, 1000)
 _DOOMED_AT = 6
 """With so many nodes gone a run is lost (design: «What a job carries against endless circling»)."""
@@ -67,6 +69,8 @@ class Pace:
 
 _SECONDS = Pace()
 _MICROSECONDS = Pace(durations=(2e-6, 1e-5, 1e-4))
+_UNEVEN = Pace(durations=(*[1e-3] * 12, 3.0))
+"""A few runs take thousands of times as long as the others: a chunk of many may hold one."""
 _HOURS = Pace(
     durations=(1e-3, 600.0, 7_200.0, 32_400.0, 72_000.0),
     time_limit=90_000.0,
@@ -102,7 +106,7 @@ class Plan:
     faults_for_s: float = 60.0
     runs_a_block: int = 3
     rates: FaultRates = field(default_factory=FaultRates)
-    retry_on: tuple[str, ...] = ("lost", "timeout")
+    retry_on: tuple[str, ...] = _RETRIED
     max_failures: str | int | None = None
     calm: bool = False
     """No fault at all, and no run that takes a process down: nothing may be done twice."""
@@ -152,9 +156,11 @@ class Plan:
                 heard_late=0.02 * heat,
                 slow_to_worker=0.15 * heat,
             ),
-            retry_on=dice.choice((("lost", "timeout"), ("lost", "timeout", "failed"))),
+            retry_on=dice.choice((_RETRIED, (*_RETRIED, "failed"))),
         )
         plan._choose_time(dice)
+        if heat and plan.pace is _SECONDS:
+            plan._maybe_uneven(random.Random(f"uneven {seed}"))
         plan._choose_place(dice)
         # As in a bucket: sweeps of which nothing comes are looked at seldom.
         plan.rest_s = dice.choice((0.0, 0.0, 20.0))
@@ -198,6 +204,14 @@ class Plan:
             self.aged_s = MAX_LEASE_S - 2.2 * self.lease_s
             self.long_run_s = 3.0 * self.lease_s * dice.choice((0.0, 1.0))
 
+    def _maybe_uneven(self, dice: random.Random) -> None:
+        """Let a few runs take far longer than the others, and what workers are told come late."""
+        if dice.random() < 0.06:
+            self.pace = _UNEVEN
+            self.job_size = dice.choice((1, 8 * self.job_size))
+            self.retry_on = (*_RETRIED, "failed")
+            self.rates = dataclasses.replace(self.rates, slow_to_worker=0.5)
+
     def _choose_place(self, dice: random.Random) -> None:
         """Choose between a folder of one machine and services far away, with their bounds."""
         if dice.random() < 0.6:
@@ -209,7 +223,7 @@ class Plan:
         self.skew_s = dice.choice((0.0, 5.0, 240.0))
 
     def _choose_sweeps(self, dice: random.Random) -> None:
-        many = self.pace is _MICROSECONDS
+        many = self.pace in (_MICROSECONDS, _UNEVEN)
         few = self.pace is _HOURS
         for number in range(1 if few else dice.choice((1, 1, 1, 2))):
             points = dice.randrange(20, 60) if many else dice.randrange(2, 5 if few else 11)

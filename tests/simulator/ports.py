@@ -114,6 +114,8 @@ class FaultyQueues(_Faulty):
         super().__init__(actor, rates, spells)
         self.inner = inner
         self.person = person
+        # How long the answer to a replace takes that was done (seconds), as a rarity wishes.
+        self.answers_after: Callable[[ReplaceAnswer], float] = lambda _: 0.0
 
     def _ask(self, deed: Callable[[], _T]) -> _T:
         gone = self.world.now < max(self.spells.queues_until, self.actor.queues_cut_until)
@@ -185,6 +187,8 @@ class FaultyQueues(_Faulty):
         def deed() -> ReplaceAnswer:
             if not self.world.fault(Fault.REPLACE_FAILS, self.rates.entry_fails):
                 done = self.inner.replace(lease, replacements)
+                if for_s := self.answers_after(done):
+                    self.world.let_others_act(for_s)
                 if self.world.fault(Fault.INTERLEAVE, self.rates.interleave):
                     # The answer takes a while.
                     self.world.let_others_act(15.0 * self.world.dice(Fault.INTERLEAVE).random())

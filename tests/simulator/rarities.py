@@ -9,7 +9,7 @@ from gapless.declaration.messages import Job, encode_job
 from gapless.declaration.runset import RunSet
 from gapless.storage import layout
 from queueing.memory import MemoryQueues
-from queueing.port import Entry
+from queueing.port import Entry, ReplaceAnswer
 from tests.simulator.collectors import SimAggregator
 from tests.simulator.faults import Fault
 from tests.simulator.nodes import SimNode
@@ -22,6 +22,7 @@ from tests.simulator.world import World
 __all__ = ["Rarities"]
 
 _SHARE = 0.1
+_SHARE_OF_REPLACES = 0.3
 _LOOKS_FOR_LOOKS = 60
 _LOOKS_FOR_HALVING = 400
 
@@ -67,9 +68,15 @@ class Rarities:
                     self.world.at(self._sometime(), rarity)
         if self.plan.remote and dice.random() < _SHARE:
             self.world.at(self._sometime(), lambda: self._damage_ledger(_LOOKS_FOR_LOOKS))
+        # Few worlds ever lease what is left of a job to who sends it.
+        if self.world.dice("cancel during a replace").random() < _SHARE_OF_REPLACES:
+            self._cancel_during_a_replace()
+        name = "moved before its quarantine"
+        if self.world.dice(name).random() < _SHARE:
+            self.world.at(self._sometime(name), self._move_before_a_quarantine)
 
-    def _sometime(self) -> float:
-        return self.world.dice("rarities").uniform(0.1, 0.95) * self.plan.faults_for_s
+    def _sometime(self, name: str = "rarities") -> float:
+        return self.world.dice(name).uniform(0.1, 0.95) * self.plan.faults_for_s
 
     # The home -------------------------------------------------------------------------------------
 
@@ -110,6 +117,23 @@ class Rarities:
             self.person.away = True
             self._moved.append((sweep_id, self.blobs.move_away(f"sweeps/{sweep_id}/")))
             self.world.at(for_s, self.put_back)
+
+    def _move_before_a_quarantine(self) -> None:
+        """Move a sweep away while what nobody can read of it waits for storage to come back."""
+        dice = self.world.dice("moved before its quarantine")
+        sweep_id, away_s = dice.choice(self.sweep_ids), dice.uniform(1.0, 2.0)
+        queue = layout.results_queue(sweep_id)
+        if not self.queues.has(queue) or not self.world.fault(Fault.STRANGE_MESSAGE):
+            return
+        body = f"who is to read this? {self.world.new_id()}"
+        self.queues.truth.spoiled.add(body)
+        MemoryQueues.send(self.queues, queue, [Entry(body)])
+        away_s *= self.plan.pace.control
+        if self.world.fault(Fault.STORAGE_GONE):
+            self.world.log("storage goes away")
+            self.spells.blobs_until = self.world.now + away_s
+        # It is away for a look or two, so what waits is stored while nothing is known of it.
+        self.world.at(0.9 * away_s, lambda: self._move(sweep_id, 2.0 * self.plan.pace.control))
 
     def put_back(self) -> None:
         """Let every sweep be in the home again."""
@@ -183,6 +207,33 @@ class Rarities:
             self.spells.queues_until = self.world.now + 5.0 * self.plan.pace.control
         for delay_s, state in ((0.1, ControlState.PAUSED), (12.0, ControlState.RUNNING)):
             self._control(delay_s, sweep_id, state)
+
+    def _cancel_during_a_replace(self) -> None:
+        """Cancel a sweep while the answer to a replace is under way, for a good part of its lease.
+
+        The old lease is lost meanwhile, and with the answer comes one nobody has a use for.
+        """
+        dice = self.world.dice("cancel during a replace")
+        sweep_id, share = dice.choice(self.sweep_ids), dice.uniform(0.4, 0.9)
+        queue = layout.jobs_queue(sweep_id)
+
+        def answer_after(answer: ReplaceAnswer) -> float:
+            held = answer.leases[0] if answer.leases else None
+            if held is None or held.queue != queue or not self.world.faults:
+                return 0.0
+            for node in self.nodes:
+                node.queues.answers_after = lambda _: 0.0
+            if not self.world.fault(Fault.CANCELS) or not self.world.fault(Fault.INTERLEAVE):
+                return 0.0
+            for_s = share * self.plan.lease_s
+            self.world.log(f"the answer to a replace of {queue} takes {for_s:.0f} s")
+            self._control(0.1, sweep_id, ControlState.CANCELLED)
+            self._control(for_s + 2.0 * self.plan.pace.control, sweep_id, ControlState.RUNNING)
+            return for_s
+
+        if sweep_id not in self.plan.given_up:
+            for node in self.nodes:
+                node.queues.answers_after = answer_after
 
     def _fail_to_halve(self) -> None:
         """Put a job back that is to be halved, and let that fail until its sweep is paused."""

@@ -2,12 +2,11 @@
 
 The pure decision modules run under branch coverage by worlds alone, no other test. Every event type
 must be handled, every command type given, every change of a status seen that its table has and none
-that it lacks, and every branch taken, both ways; what no world can reach is listed with its reason.
+that it lacks, and every branch taken, both ways.
 """
 
 from __future__ import annotations
 
-import ast
 import enum
 import json
 import linecache
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CHOSEN",
     "NONE",
-    "OPEN",
     "Gap",
     "Measured",
     "choose",
@@ -48,118 +46,55 @@ _MODULES = {
     "receipts": ("absence", "looks", "in_flight", "gaps", "reconcile", "resubmit"),
 }
 
-Branch = tuple[str, str, str, str]
-"""A file, a function, the text of a line, and of the line after it ("" for the line itself)."""
-
 CHOSEN: tuple[int, ...] = (
     188,
-    690,
-    154,
-    783,
-    626,
     61,
+    154,
+    626,
+    522,
+    59,
     725,
-    367,
-    163,
-    636,
+    305,
     678,
-    52,
-    294,
-    13,
     263,
-    749,
-    182,
-    511,
-    148,
-    622,
-    623,
-    361,
-    509,
-    532,
-    70,
-    218,
-    299,
-    350,
-    444,
-    132,
+    52,
     776,
+    316,
+    509,
+    690,
+    749,
+    422,
+    622,
+    361,
+    218,
+    511,
+    506,
+    148,
+    636,
+    623,
+    70,
+    444,
+    299,
+    132,
     318,
     401,
-    422,
     496,
     168,
     689,
     706,
-    305,
-    349,
-    506,
+    674,
+    8,
+    215,
+    783,
+    13,
+    532,
     516,
-    522,
     36,
     87,
-    580,
-    674,
     789,
+    243,
 )
 """A few worlds that together do everything all worlds do; `choose` finds such."""
-
-OPEN: dict[Branch, str] = {
-    (
-        "compute_node/state.py",
-        "handle",
-        "if self.mode is Mode.ENDED:",
-        "return []",
-    ): "an agent may find events waiting after its last one; a node of the world hears none then",
-    (
-        "compute_node/state.py",
-        "handle",
-        "return []",
-        "",
-    ): "an agent may find events waiting after its last one; a node of the world hears none then",
-    (
-        "receipts/in_flight.py",
-        "_held_in",
-        "if len(sets) == _JOINED_AT_ONCE:",
-        "sets[:] = [RunSet.union(sets)]",
-    ): "bounds memory: a queue of more than 4,096 messages, which no world has time for",
-    (
-        "receipts/in_flight.py",
-        "_held_in",
-        "sets[:] = [RunSet.union(sets)]",
-        "",
-    ): "bounds memory: a queue of more than 4,096 messages, which no world has time for",
-    (
-        "compute_node/job_reactions.py",
-        "_give_back_unheld",
-        'if self.sweeps[lease.queue.removesuffix("-jobs")].facts.state is SweepState.CANCELLED:',
-        "self._out.append(LetGo(lease))",
-    ): "a sweep cancelled while the answer to a replace is under way, and its lease lost",
-    (
-        "compute_node/job_reactions.py",
-        "_give_back_unheld",
-        "self._out.append(LetGo(lease))",
-        "",
-    ): "a sweep cancelled while the answer to a replace is under way, and its lease lost",
-    (
-        "compute_node/worker_reactions.py",
-        "_chunk_ended",
-        "if attempt.run in left:",
-        "for attempt in event.retries:",
-    ): "a run taken back from a worker that fails it all the same; about one world of 600",
-    (
-        "aggregator/reactions.py",
-        "_sweep",
-        "if sweep_id not in self._sweeps:",
-        "self._sweeps[sweep_id] = SweepBuffer(sweep_id)",
-    ): "an answer about a sweep that left the home meanwhile; about one world of 600",
-    (
-        "aggregator/reactions.py",
-        "_sweep",
-        "self._sweeps[sweep_id] = SweepBuffer(sweep_id)",
-        "",
-    ): "an answer about a sweep that left the home meanwhile; about one world of 600",
-}
-"""What no world does, each a line or a branch, and why it is there all the same."""
 
 Move = tuple[str, str]
 """A change of a status: its words before and after; NONE where there is nothing."""
@@ -222,15 +157,9 @@ class Gap:
     """Something in a decision module that no world did: a line, or a branch from it to another."""
 
     file: str
-    function: str
     line: int
     text: str
     to: str = ""
-
-    @property
-    def branch(self) -> Branch:
-        """Give what it is known by, whatever its number of line."""
-        return self.file, self.function, self.text, self.to
 
     def __str__(self) -> str:
         """Say where it is."""
@@ -249,23 +178,8 @@ class Measured:
     branches: int = 0
     failed: list[str] = field(default_factory=list)
 
-    def open_gaps(self) -> list[Gap]:
-        """Give the gaps that are not listed as open; a second one that reads the same is not."""
-        seen: Counter[Branch] = Counter()
-        found = []
-        for gap in self.gaps:
-            seen[gap.branch] += 1
-            if gap.branch not in OPEN or seen[gap.branch] > 1:
-                found.append(gap)
-        return found
-
-    def needless(self) -> list[str]:
-        """Name what is listed as open and was done."""
-        left = OPEN.keys() - {gap.branch for gap in self.gaps}
-        return sorted(f"{file}: {name}: {text} -> {to}" for file, name, text, to in left)
-
     def lacking(self) -> list[str]:
-        """Name everything no world did, and every change of status that no table has."""
+        """Name everything no world did, every change of status that no table has, what failed."""
         found = [f"{who} never hears of {name}" for who, name in _events() - self.events.keys()]
         found += [f"{who} never gives {name}" for who, name in _commands() - self.commands.keys()]
         tables = moves()
@@ -276,7 +190,7 @@ class Measured:
             table = tables.get(name, frozenset())
             found += [f"{name} never goes {a} -> {b}" for a, b in table - made]
             found += [f"{name} goes {a} -> {b}, which its table lacks" for a, b in made - table]
-        return sorted(found)
+        return [*self.failed, *sorted(found), *map(str, self.gaps)]
 
 
 def _types(union: Any) -> set[str]:
@@ -462,28 +376,9 @@ def _gaps(watch: coverage.Coverage) -> tuple[list[Gap], int]:
         def text(line: int, file: str = file) -> str:
             return linecache.getline(file, line).strip() if line > 0 else "the end"
 
-        within = _functions(file)
-        gaps += [Gap(name, within(line), line, text(line)) for line in facts["missing_lines"]]
-        gaps += [
-            Gap(name, within(line), line, text(line), text(to))
-            for line, to in facts["missing_branches"]
-        ]
+        gaps += [Gap(name, line, text(line)) for line in facts["missing_lines"]]
+        gaps += [Gap(name, line, text(line), text(to)) for line, to in facts["missing_branches"]]
     return gaps, branches
-
-
-def _functions(file: str) -> Callable[[int], str]:
-    """Tell which function of a file a line is of."""
-    spans = [
-        (each.lineno, each.end_lineno or each.lineno, each.name)
-        for each in ast.walk(ast.parse(Path(file).read_text()))
-        if isinstance(each, ast.FunctionDef)
-    ]
-
-    def within(line: int) -> str:
-        around = [(end - start, name) for start, end, name in spans if start <= line <= end]
-        return min(around)[1] if around else "the module"
-
-    return within
 
 
 def deeds(seeds: Iterable[int]) -> dict[int, set[object]]:
@@ -545,16 +440,15 @@ def report(count: int | None, *, first: int = 0) -> int:
     for (name, old, cause, new), times in sorted(measured.moves.items()):
         shown.add_row(name, old, cause, new, f"{times:,}")
     console.print(shown)
-    gaps = [str(gap) for gap in measured.open_gaps()]
-    lacking = [*measured.failed, *measured.lacking(), *gaps]
+    lacking = measured.lacking()
     missed = sum(bool(gap.to) for gap in measured.gaps)
     share = 100.0 * (measured.branches - missed) / max(measured.branches, 1)
-    for line in (*lacking, *measured.needless()):
+    for line in lacking:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     taken = measured.branches - missed
     console.print(
         f"{len(seeds):,} worlds: {taken:,} of {measured.branches:,} branches ({share:.1f} %), "
-        f"{len(OPEN)} listed as open, {len(lacking)} things lack",
+        f"{len(lacking)} things lack",
         markup=False,
         highlight=False,
     )
