@@ -10,8 +10,7 @@ from tests.simulator.faults import Fault
 from tests.simulator.nodes import SimNode
 from tests.simulator.people import LedgerCopy, Person
 from tests.simulator.plan import Plan
-from tests.simulator.ports import Spells
-from tests.simulator.services import ServiceClock, WatchedBlobs, WatchedQueues
+from tests.simulator.ports import Services
 from tests.simulator.world import Actor, World
 
 __all__ = ["Disasters"]
@@ -22,22 +21,13 @@ _MOST_JUMP_S = 300.0
 class Disasters:
     """Brings them about; each is a fault of the world, so it is counted and can be left out."""
 
-    def __init__(
-        self,
-        world: World,
-        plan: Plan,
-        *,
-        queues: WatchedQueues,
-        blobs: WatchedBlobs,
-        spells: Spells,
-        clock: ServiceClock,
-    ) -> None:
+    def __init__(self, world: World, plan: Plan, services: Services) -> None:
         self.world = world
         self.plan = plan
-        self.queues = queues
-        self.blobs = blobs
-        self.spells = spells
-        self.clock = clock
+        self.queues = services.queues
+        self.blobs = services.blobs
+        self.spells = services.spells
+        self.clock = services.clock
         self.programs: Sequence[SimNode | SimAggregator] = ()
         self.person: Person
 

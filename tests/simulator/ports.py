@@ -30,7 +30,7 @@ from queueing.port import (
 )
 from tests.simulator.faults import Fault
 from tests.simulator.plan import FaultRates
-from tests.simulator.services import WatchedBlobs, WatchedQueues
+from tests.simulator.services import ServiceClock, WatchedBlobs, WatchedQueues
 from tests.simulator.world import Actor, Crash
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "CountedQueues",
     "FaultyBlobs",
     "FaultyQueues",
+    "Services",
     "Spells",
 ]
 
@@ -52,6 +53,16 @@ class Spells:
 
     queues_until: float = 0.0
     blobs_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of a world below every fault, their clock, and when they are away."""
+
+    queues: WatchedQueues
+    blobs: WatchedBlobs
+    clock: ServiceClock
+    spells: Spells
 
 
 class AgedRenewals(Renewals):

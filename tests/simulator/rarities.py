@@ -15,8 +15,8 @@ from tests.simulator.faults import Fault
 from tests.simulator.nodes import SimNode
 from tests.simulator.people import Person
 from tests.simulator.plan import Plan
-from tests.simulator.ports import Spells
-from tests.simulator.services import Moved, WatchedBlobs, WatchedQueues
+from tests.simulator.ports import Services
+from tests.simulator.services import Moved
 from tests.simulator.world import World
 
 __all__ = ["Rarities"]
@@ -30,21 +30,12 @@ _LOOKS_FOR_HALVING = 400
 class Rarities:
     """Brings them about, each in few worlds, at moments that a plan of its own chooses."""
 
-    def __init__(
-        self,
-        world: World,
-        plan: Plan,
-        *,
-        queues: WatchedQueues,
-        blobs: WatchedBlobs,
-        spells: Spells,
-        person: Person,
-    ) -> None:
+    def __init__(self, world: World, plan: Plan, services: Services, person: Person) -> None:
         self.world = world
         self.plan = plan
-        self.queues = queues
-        self.blobs = blobs
-        self.spells = spells
+        self.queues = services.queues
+        self.blobs = services.blobs
+        self.spells = services.spells
         self.person = person
         self.aggregators: Sequence[SimAggregator] = ()
         self.nodes: Sequence[SimNode] = ()

@@ -25,6 +25,7 @@ from tests.simulator.ports import (
     CountedQueues,
     FaultyBlobs,
     FaultyQueues,
+    Services,
     Spells,
 )
 from tests.simulator.rarities import Rarities
@@ -123,25 +124,12 @@ class Scenario:
         if self.plan.remote:
             # As on Amazon SQS: what reconcile cannot see it judges by counts, at two looks.
             self.person.queues = CountedQueues(self.person.queues, late_s=SETTLE_S / 2)
-        self.disasters = Disasters(
-            self.world,
-            self.plan,
-            queues=self.queues,
-            blobs=self.blobs,
-            spells=self.spells,
-            clock=clock,
-        )
+        services = Services(self.queues, self.blobs, clock, self.spells)
+        self.disasters = Disasters(self.world, self.plan, services)
         self.disasters.programs = (*self.nodes, *self.aggregators)
         self.disasters.person = self.person
-        self.strangers = Strangers(self.world, self.queues, self.spells, self.sweep_ids)
-        self.rarities = Rarities(
-            self.world,
-            self.plan,
-            queues=self.queues,
-            blobs=self.blobs,
-            spells=self.spells,
-            person=self.person,
-        )
+        self.strangers = Strangers(self.world, services, self.sweep_ids)
+        self.rarities = Rarities(self.world, self.plan, services, self.person)
         self.rarities.nodes, self.rarities.aggregators = self.nodes, self.aggregators
         self.strangers.nodes, self.strangers.aggregators = self.nodes, self.aggregators
 

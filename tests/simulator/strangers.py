@@ -20,8 +20,7 @@ from queueing.port import Entry
 from tests.simulator.collectors import SimAggregator
 from tests.simulator.faults import Fault
 from tests.simulator.nodes import SimNode
-from tests.simulator.ports import Spells
-from tests.simulator.services import WatchedQueues
+from tests.simulator.ports import Services
 from tests.simulator.truth import mask_of
 from tests.simulator.world import World
 
@@ -35,12 +34,10 @@ _LATER = "/99"
 class Strangers:
     """Brings about what no program of this version and no service does by itself."""
 
-    def __init__(
-        self, world: World, queues: WatchedQueues, spells: Spells, sweep_ids: Sequence[str]
-    ) -> None:
+    def __init__(self, world: World, services: Services, sweep_ids: Sequence[str]) -> None:
         self.world = world
-        self.spells = spells
-        self.queues = queues
+        self.spells = services.spells
+        self.queues = services.queues
         self.sweep_ids = sweep_ids
         self.nodes: Sequence[SimNode] = ()
         self.aggregators: Sequence[SimAggregator] = ()
