@@ -17,6 +17,7 @@ from tests.simulator.people import Person
 from tests.simulator.plan import Plan
 from tests.simulator.ports import Services
 from tests.simulator.services import Moved
+from tests.simulator.strangers import later_delivery
 from tests.simulator.world import World
 
 __all__ = ["Rarities"]
@@ -62,9 +63,12 @@ class Rarities:
         # Few worlds ever lease what is left of a job to who sends it.
         if self.world.dice("cancel during a replace").random() < _SHARE_OF_REPLACES:
             self._cancel_during_a_replace()
-        name = "moved before its quarantine"
-        if self.world.dice(name).random() < _SHARE:
-            self.world.at(self._sometime(name), self._move_before_a_quarantine)
+        for name, rarity in (
+            ("moved before its quarantine", self._move_before_a_quarantine),
+            ("a later block", self._deliver_a_later_block),
+        ):
+            if self.world.dice(name).random() < _SHARE:
+                self.world.at(self._sometime(name), rarity)
 
     def _sometime(self, name: str = "rarities") -> float:
         return self.world.dice(name).uniform(0.1, 0.95) * self.plan.faults_for_s
@@ -165,6 +169,16 @@ class Rarities:
         self.queues.send(queue, [Entry(body)])
         if away and self.world.fault(Fault.STORAGE_GONE):
             self.spells.blobs_until = self.world.now + dice.uniform(3.0, 15.0)
+
+    def _deliver_a_later_block(self) -> None:
+        """Put a delivery on a queue of which only the block is of a later version."""
+        sweep_id = self.world.dice("a later block").choice(self.sweep_ids)
+        queue = layout.results_queue(sweep_id)
+        if self.queues.has(queue) and self.world.fault(Fault.STRANGE_MESSAGE):
+            body = later_delivery(sweep_id, self.world.new_id())
+            self.world.log(f"a node of a later version delivers to {queue}")
+            self.queues.truth.spoiled.add(body)
+            MemoryQueues.send(self.queues, queue, [Entry(body)])
 
     def _post_to_one_that_leaves(self) -> None:
         """Put what nobody can read on a queue, and ask an aggregator to leave just then."""

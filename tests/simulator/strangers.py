@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 
 from compute_node.events import RECEIVER, PartDied, StopAsked
@@ -14,6 +15,8 @@ from gapless.declaration.messages import (
     text_digest,
 )
 from gapless.declaration.runset import RunSet
+from gapless.results.block import encode_block
+from gapless.results.block_builder import BlockBuilder
 from gapless.storage import layout
 from queueing.memory import MemoryQueues
 from queueing.port import Entry
@@ -24,11 +27,13 @@ from tests.simulator.ports import Services
 from tests.simulator.truth import mask_of
 from tests.simulator.world import World
 
-__all__ = ["Strangers"]
+__all__ = ["Strangers", "later_delivery"]
 
 _NO_RUNS_OF_ANY = RunSet.span(5_000, 5_002)
 _TEXT = "AAAA"
 _LATER = "/99"
+_VERSION_AT = 8
+"""The byte of a block that holds its version (gapless.results.block)."""
 
 
 class Strangers:
@@ -135,6 +140,17 @@ def _delivery(sweep_id: str, kind: int) -> str:
     of_sweep = "another-00000000" if kind == 2 else sweep_id
     delivery = Delivery(sweep=of_sweep, delivery="strange", node="stranger", parts=(part,))
     return _spoiled(encode_delivery(delivery, [_TEXT]), kind)
+
+
+def later_delivery(sweep_id: str, delivery_id: str) -> str:
+    """Write a delivery of the first run whose block a node of a later version made."""
+    data = bytearray(encode_block(BlockBuilder(0, "later", "").build()))
+    data[_VERSION_AT] = 99
+    text = base64.b64encode(data).decode("ascii")
+    part = Part(runs=RunSet.of(0), epoch=0, digest=text_digest(text))
+    node = f"a-node-of{_LATER}"
+    delivery = Delivery(sweep=sweep_id, delivery=delivery_id, node=node, parts=(part,))
+    return encode_delivery(delivery, [text])
 
 
 def _spoiled(body: str, kind: int) -> str:

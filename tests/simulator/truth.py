@@ -361,7 +361,8 @@ class Truth:
         self.changed = False
         queued: defaultdict[str, Held] = defaultdict(dict)
         for queue, body in self.bodies():
-            _add(queued[layout.sweep_id_of(queue)], self.held_by(queue, body))
+            if body not in self.spoiled:
+                _add(queued[layout.sweep_id_of(queue)], self.held_by(queue, body))
         for sweep_id, sweep in self.sweeps.items():
             if sweep.ever_cancelled:
                 continue
