@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from compute_node.commands import Deployment, RetireWorker, StartWorker
 
-__all__ = ["TRANSITIONS", "Crew", "Demand", "Kill", "KillReason", "WorkerInHand", "WorkerStatus"]
+__all__ = ["TRANSITIONS", "Crew", "Demand", "WorkerInHand", "WorkerStatus"]
 
 
 class WorkerStatus(enum.Enum):
@@ -34,26 +34,11 @@ TRANSITIONS: Mapping[WorkerStatus, frozenset[WorkerStatus]] = {
 """What may become of a worker; it may be gone from any of them."""
 
 
-class KillReason(enum.Enum):
-    """Why the node killed a worker."""
-
-    TIMEOUT = "timeout"
-    STOP = "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """That a worker was killed, and for which attempt of which run (TIMEOUT)."""
-
-    reason: KillReason
-    run: int = -1
-    attempt: int = 0
-
-
 @dataclass(slots=True)
 class WorkerInHand:
     """A worker process; `chunks` are the keys of its chunks in the order it does them.
 
+    `killed`: by this node; `overran` is then the run and attempt that took too long, if one did.
     `held_up`: it is in a long run, so nothing shall wait behind it.
     """
 
@@ -61,7 +46,8 @@ class WorkerInHand:
     deployment: Deployment
     status: WorkerStatus = WorkerStatus.STARTING
     chunks: list[int] = field(default_factory=list)
-    killed: Kill | None = None
+    killed: bool = False
+    overran: tuple[int, int] | None = None
     held_up: bool = False
 
     def become(self, status: WorkerStatus) -> None:

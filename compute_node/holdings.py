@@ -15,7 +15,7 @@ from compute_node.commands import (
     Warn,
     WithdrawChunks,
 )
-from compute_node.crew import Crew, Kill, KillReason, WorkerInHand, WorkerStatus
+from compute_node.crew import Crew, WorkerInHand, WorkerStatus
 from compute_node.deliveries import Deliveries
 from compute_node.events import SweepFacts, SweepState
 from compute_node.jobs_in_hand import ChunkInHand, JobInHand, Lane
@@ -23,9 +23,9 @@ from compute_node.rules import NodeRules
 from compute_node.sweeps_in_hand import SweepInHand
 from queueing.port import Lease, Message
 
-__all__ = ["LONGEST_PAUSE_S", "TRANSITIONS", "Holdings", "Mode"]
+__all__ = ["TRANSITIONS", "Holdings", "Mode"]
 
-LONGEST_PAUSE_S = 30.0
+_LONGEST_UNFIT_S = 900.0
 
 
 class Mode(enum.Enum):
@@ -98,16 +98,16 @@ class Holdings:
             if worker.chunks:
                 self._out.append(WithdrawChunks(worker.worker))
 
-    def _kill(self, worker: WorkerInHand, kill: Kill) -> None:
-        worker.killed = kill
+    def _kill(self, worker: WorkerInHand) -> None:
+        worker.killed = True
         if worker.status is not WorkerStatus.LEAVING:
             worker.become(WorkerStatus.LEAVING)
         self._out.append(KillWorker(worker.worker))
 
     def _kill_all(self) -> None:
         for worker in self.crew.workers.values():
-            if worker.killed is None:
-                self._kill(worker, Kill(KillReason.STOP))
+            if not worker.killed:
+                self._kill(worker)
 
     def _learn(self, facts: SweepFacts) -> None:
         """Take in what is wanted of a sweep, unless something newer is known."""
@@ -131,7 +131,7 @@ class Holdings:
                 # Those that are leaving as well: what a worker has is in a lane too.
                 worker.chunks.clear()
         for worker in self.crew.serving(sweep.facts.sweep):
-            self._kill(worker, Kill(KillReason.STOP))
+            self._kill(worker)
         for lane in sweep.lanes.values():
             lane.forget()
         self._forget_deliveries(sweep.facts.sweep)
@@ -144,9 +144,9 @@ class Holdings:
     def _unfit(self, sweep: SweepInHand, text: str, now: float) -> None:
         if now < sweep.unfit_until:
             return
-        sweep.unfit_times += 1
-        delay = min(900.0, self.rules.unfit_delay_s * 2 ** min(sweep.unfit_times - 1, 8))
-        sweep.unfit_until = now + delay
+        doubled_s = 2 * sweep.unfit_s or self.rules.unfit_delay_s
+        sweep.unfit_s = min(_LONGEST_UNFIT_S, doubled_s)
+        sweep.unfit_until = now + sweep.unfit_s
         sweep.unfit_text = f"this node cannot run sweep {sweep.facts.sweep}: {text}"
         self._out.append(Warn(sweep.unfit_text))
         self._withdraw(sweep.facts.sweep)
@@ -165,23 +165,20 @@ class Holdings:
         )
 
     def _rests(self, sweep: SweepInHand) -> bool:
-        return self.rules.rest_s > 0.0 and sweep.rests(self.rules.rest_after_s)
+        return bool(self.rules.rest_s) and sweep.rests(self.rules.rest_after_s)
 
     def _by_priority(self) -> list[SweepInHand]:
-        sweeps = list(self.sweeps.values())
-        if len(sweeps) > 1:
-            sweeps.sort(key=lambda sweep: -sweep.facts.priority)
-        return sweeps
+        return sorted(self.sweeps.values(), key=lambda sweep: -sweep.facts.priority)
 
     def _jobs(self, sweep: SweepInHand) -> list[JobInHand]:
         return [job for lane in sweep.lanes.values() for job in lane.jobs.values()]
 
-    def _job(self, key: int) -> tuple[Lane | None, JobInHand | None]:
+    def _job(self, key: int) -> tuple[Lane, JobInHand] | None:
         for sweep in self.sweeps.values():
             for lane in sweep.lanes.values():
                 if key in lane.jobs:
                     return lane, lane.jobs[key]
-        return None, None
+        return None
 
     def _chunk_of(self, sweep: SweepInHand, key: int) -> tuple[Lane, ChunkInHand]:
         """Give a chunk that a worker of the sweep has, and its lane."""

@@ -160,21 +160,23 @@ class JobReactions(Holdings):
             self._out.append(Warn(f"a message could not be set aside: {event.problem}"))
 
     def _job_deleted(self, event: JobDeleted, now: float) -> None:
-        lane, job = self._job(event.job)
-        if lane is None or job is None:
+        found = self._job(event.job)
+        if found is None:
             return
+        lane, job = found
         if event.status is AnswerStatus.FAILED:
             job_changes.failed(job, now)
         else:
             lane.remove(job.key)
 
     def _job_replaced(self, event: JobReplaced, now: float) -> None:
-        lane, job = self._job(event.job)
+        found = self._job(event.job)
         held = event.leases[0] if event.leases else None
-        if lane is None or job is None:
+        if found is None:
             if held is not None:
                 self._give_back_unheld(held)
             return
+        lane, job = found
         handed = job.handed_over
         if event.status is AnswerStatus.FAILED:
             job_changes.failed(job, now)
@@ -199,9 +201,10 @@ class JobReactions(Holdings):
             self._release(lease, 0.0, "what is left of a job was let go: given back")
 
     def _pieces_sent(self, event: PiecesSent, now: float) -> None:
-        lane, job = self._job(event.job)
-        if lane is None or job is None:
+        found = self._job(event.job)
+        if found is None:
             return
+        lane, job = found
         handed = job.handed_over
         if event.status is AnswerStatus.OK:
             job_changes.cut_off(job, now)

@@ -18,12 +18,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from compute_node.attempts import Attempt
-from compute_node.commands import Chunk
 from gapless.declaration.messages import Job
 from gapless.declaration.runset import RunSet
 from queueing.port import Lease
 
-__all__ = ["TRANSITIONS", "ChunkInHand", "Intent", "JobInHand", "Lane", "Retry"]
+__all__ = ["TRANSITIONS", "ChunkInHand", "Intent", "JobInHand", "Lane"]
 
 
 class Intent(enum.Enum):
@@ -68,12 +67,16 @@ class JobInHand:
     intent: Intent = Intent.WORK
     todo: RunSet = field(default_factory=RunSet)
     handed_over: RunSet = field(default_factory=RunSet)
-    greatest: int = 0
+    greatest: int = field(init=False)
     changing: bool = False
     acknowledged: bool = False
     expiring: bool = False
     tries: int = 0
     try_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Note the greatest run the job came with: it is asked for at every event."""
+        self.greatest = self.job.runs.greatest
 
     def become(self, intent: Intent) -> None:
         """Change what is wanted with it."""
@@ -86,21 +89,15 @@ class JobInHand:
 class ChunkInHand:
     """A chunk at a worker; `left` are its runs that were not reported."""
 
-    chunk: Chunk
     worker: int
     left: RunSet
 
 
-@dataclass(slots=True)
-class Retry:
-    """A run to be tried again, not before `due_at`."""
-
-    run: int
-    due_at: float
-
-
 class Lane:
-    """The runs of one sweep and epoch that this node has in hand."""
+    """The runs of one sweep and epoch that this node has in hand.
+
+    `retries`: the runs to be tried again, and not before when (the clock of `now`).
+    """
 
     def __init__(self, sweep: str, epoch: int) -> None:
         self.sweep = sweep
@@ -108,7 +105,7 @@ class Lane:
         self.jobs: dict[int, JobInHand] = {}
         self.chunks: dict[int, ChunkInHand] = {}
         self.blocks: dict[int, RunSet] = {}
-        self.retries: dict[int, Retry] = {}
+        self.retries: dict[int, float] = {}
         self.attempts: dict[int, tuple[Attempt, ...]] = {}
         self.recording = RunSet()
 
@@ -139,7 +136,6 @@ class Lane:
 
     def add(self, job: JobInHand) -> None:
         """Take a job in; runs that an earlier job brought are not done twice."""
-        job.greatest = job.job.runs.greatest
         if job.intent is Intent.WORK:
             job.todo = job.remaining - self.taken()
         self.jobs[job.key] = job
@@ -212,10 +208,10 @@ class Lane:
 
         Their attempts are not: they count if the run comes back.
         """
-        for run, retry in list(self.retries.items()):
+        for run, due_at in list(self.retries.items()):
             if not self.wanted(run):
                 del self.retries[run]
-            elif retry.due_at <= now:
+            elif due_at <= now:
                 return run
         return None
 

@@ -40,7 +40,7 @@ from compute_node.events import (
     WorkerReady,
     WorkerUnfit,
 )
-from compute_node.holdings import LONGEST_PAUSE_S, Mode
+from compute_node.holdings import Mode
 from compute_node.job_reactions import JobReactions
 from compute_node.rules import NodeRules
 from compute_node.sweeps_in_hand import SweepInHand
@@ -123,9 +123,7 @@ class Reactions(JobReactions, WorkerReactions):
         sweep = self.sweeps[event.sweep]
         sweep.preparing = False
         sweep.prepare_tries += 1
-        sweep.prepare_at = now + pause_s(
-            sweep.prepare_tries, who=self.rules.id_prefix, first_s=1.0, longest_s=LONGEST_PAUSE_S
-        )
+        sweep.prepare_at = now + pause_s(sweep.prepare_tries, who=self.rules.id_prefix, first_s=1.0)
         if event.fatal:
             self._unfit(sweep, event.reason, now)
 

@@ -19,7 +19,6 @@ wanted of its sweep (state, code, limits) after the job came.
 from __future__ import annotations
 
 from compute_node import job_changes
-from compute_node.attempts import Attempt
 from compute_node.commands import (
     UNFIT,
     AssignChunk,
@@ -36,7 +35,7 @@ from compute_node.events import (
     SweepState,
 )
 from compute_node.holdings import Mode
-from compute_node.jobs_in_hand import ChunkInHand, Intent
+from compute_node.jobs_in_hand import ChunkInHand, Intent, Lane
 from compute_node.pacing import LONGEST_AHEAD_S
 from compute_node.reactions import Reactions
 from compute_node.sweeps_in_hand import SweepInHand
@@ -95,19 +94,16 @@ class NodeState(Reactions):
             for lane in sweep.lanes.values():
                 if returning and lane.retries:
                     lane.end_retries()
-                busy: RunSet | None = None
+                busy = self._waited_for(lane) if returning else None
                 for job in list(lane.jobs.values()):
                     if job.changing or job.try_at > now:
                         continue
-                    if returning and job.remaining and busy is None:
-                        stopping = self.mode is Mode.STOPPING
-                        busy = RunSet() if stopping else lane.underway()
                     change = job_changes.next_change(
                         job,
                         now=now,
                         rules=self.rules,
                         sweep=sweep,
-                        busy=busy if returning else None,
+                        busy=busy,
                         new_id=self._new_id,
                         workers=self.crew.slots,
                     )
@@ -119,6 +115,10 @@ class NodeState(Reactions):
                             lane.set_aside(job, Intent.GIVE_BACK)
                         job.changing = True
                         self._out.append(change)
+
+    def _waited_for(self, lane: Lane) -> RunSet:
+        """Give the runs whose end is waited for before their job is given back."""
+        return RunSet() if self.mode is Mode.STOPPING else lane.underway()
 
     def _prepare(self, now: float) -> None:
         if self.mode is not Mode.RUNNING:
@@ -186,14 +186,13 @@ class NodeState(Reactions):
                 return
         facts = sweep.facts
         for lane in sweep.lanes.values():
-            earlier: tuple[Attempt, ...] = ()
-            run = lane.due_retry(now) if lane.retries else None
+            run = lane.due_retry(now)
             if run is not None:
                 del lane.retries[run]
                 earlier = lane.attempts[run]
                 runs = RunSet.of(run)
             else:
-                runs = lane.take(size, sweep.total or 0)
+                runs = lane.take(size, worker.deployment.total)
                 # A retry whose chunk was taken back waits here with its attempts.
                 earlier = tuple(
                     attempt
@@ -214,7 +213,7 @@ class NodeState(Reactions):
                 retry_lost="lost" in facts.retry_on,
             )
             self._next_key += 1
-            lane.chunks[chunk.chunk] = ChunkInHand(chunk, worker.worker, runs)
+            lane.chunks[chunk.chunk] = ChunkInHand(worker.worker, runs)
             worker.chunks.append(chunk.chunk)
             self._out.append(AssignChunk(worker.worker, chunk))
             return
@@ -265,12 +264,12 @@ class NodeState(Reactions):
                 waiting += len(job.remaining) if not_begun else 0
                 if job.todo and job.greatest >= (sweep.total or 0):
                     return 0
-            took = sweep.pace.seconds(waiting)
-            if took is None:
+            mean_s = sweep.pace.mean_s
+            if mean_s is None:
                 known = known and not waiting
             else:
-                seconds += took
-                longest = max(longest, sweep.pace.mean_s or 0.0)
+                seconds += waiting * mean_s
+                longest = max(longest, mean_s)
             runs += waiting
         room = self.rules.most_jobs - unfinished
         slots = self.crew.slots
@@ -315,11 +314,7 @@ class NodeState(Reactions):
         served = [
             sweep for sweep in self.sweeps.values() if sweep.facts.state is not SweepState.CANCELLED
         ]
-        if (
-            self.rules.only
-            and served
-            and all(sweep.unfit_text and now < sweep.unfit_until for sweep in served)
-        ):
+        if self.rules.only and served and all(now < sweep.unfit_until for sweep in served):
             self._drain(now, Exit(UNFIT, "\n".join(sweep.unfit_text for sweep in served)))
             return
         if held:

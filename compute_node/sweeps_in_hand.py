@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from compute_node.commands import Deployment
@@ -18,7 +19,8 @@ class SweepInHand:
 
     `total` is None until its files are on this machine; `prepared_code` is the bundle they are of.
     `doubted`: the jobs that were here when its files were last asked for, which the answer judges.
-    `unfit_until`: this node cannot do its runs before that moment (`unfit_text` says why).
+    `unfit_until`: this node cannot do its runs before that moment (`unfit_text` says why), after
+    having waited `unfit_s` (0.0: none of its workers was unfit since one was ready).
     `looked_at`: when its control record was last read. Its queue was seen empty from `empty_since`
     (None: not since its last message) to `empty_at`; `complete`: so was the sweep.
     """
@@ -33,12 +35,12 @@ class SweepInHand:
     prepare_at: float = 0.0
     prepare_tries: int = 0
     unfit_until: float = 0.0
-    unfit_times: int = 0
+    unfit_s: float = 0.0
     unfit_text: str = ""
     barren_deaths: int = 0
     looked_at: float = 0.0
     empty_since: float | None = None
-    empty_at: float = 0.0
+    empty_at: float = -math.inf
     complete: bool = False
 
     def learn(self, facts: SweepFacts) -> None:

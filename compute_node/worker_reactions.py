@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute_node.attempts import Attempt
 from compute_node.commands import ForgetBlocks, RecordLost, WithdrawChunks
-from compute_node.crew import Kill, KillReason, WorkerInHand, WorkerStatus
+from compute_node.crew import WorkerInHand, WorkerStatus
 from compute_node.events import (
     BlockMade,
     ChunkEnded,
@@ -16,7 +16,7 @@ from compute_node.events import (
     WorkerUnfit,
 )
 from compute_node.holdings import Holdings
-from compute_node.jobs_in_hand import Lane, Retry
+from compute_node.jobs_in_hand import Lane
 from compute_node.sweeps_in_hand import SweepInHand
 from gapless.declaration.runset import RunSet
 
@@ -33,7 +33,7 @@ class WorkerReactions(Holdings):
             return
         worker.become(WorkerStatus.READY)
         sweep = self.sweeps[worker.deployment.sweep]
-        sweep.unfit_times = 0
+        sweep.unfit_s = 0.0
 
     def _worker_unfit(self, event: WorkerUnfit, now: float) -> None:
         worker = self.crew.workers.pop(event.worker)
@@ -85,14 +85,9 @@ class WorkerReactions(Holdings):
     def _worker_died(self, event: WorkerDied, now: float) -> None:
         worker = self.crew.workers.pop(event.worker)
         sweep = self.sweeps[worker.deployment.sweep]
-        kill = worker.killed
-        if worker.status is WorkerStatus.STARTING and kill is None:
+        if worker.status is WorkerStatus.STARTING:
             self._unfit(sweep, f"a worker ended while it started: {event.exit}", now)
-        charged = kill is None or (
-            kill.reason is KillReason.TIMEOUT
-            and kill.run == event.run
-            and kill.attempt == event.attempt
-        )
+        charged = not worker.killed or worker.overran == (event.run, event.attempt)
         found = False
         for chunk in worker.chunks:
             lane, held = self._chunk_of(sweep, chunk)
@@ -104,15 +99,15 @@ class WorkerReactions(Holdings):
                 attempt = Attempt(
                     run=event.run,
                     number=event.attempt,
-                    outcome="lost" if kill is None else "timeout",
-                    exit=event.exit if kill is None else _overran(sweep),
+                    outcome="timeout" if worker.killed else "lost",
+                    exit=_overran(sweep) if worker.killed else event.exit,
                     started_s=event.started_s,
                     duration_s=event.duration_s,
                     peak_memory_bytes=event.peak_memory_bytes,
                 )
                 self._attempt_ended(sweep, lane, attempt, now, worker=event.worker)
             lane.take_back(left)
-        if worker.chunks and kill is None and not found:
+        if worker.chunks and not worker.killed and not found:
             # Nobody is charged for a death between runs, so only this count ends a circle of them.
             sweep.barren_deaths += 1
             if sweep.barren_deaths >= self.rules.barren_deaths:
@@ -132,7 +127,7 @@ class WorkerReactions(Holdings):
             if lane.wanted(run):
                 pause = self.rules.retry_pause_s * 2 ** min(number - 1, 6)
                 wait = pause if attempt.outcome == "failed" else 0.0
-                lane.retries[run] = Retry(run, now + wait)
+                lane.retries[run] = now + wait
             return
         # Also when its job went to somebody else while it was under way: a run that outlasts every
         # lease and then takes down its worker would else go round for ever.
@@ -151,14 +146,15 @@ class WorkerReactions(Holdings):
         self._room = event.room
         for progress in event.progress:
             worker = self.crew.workers.get(progress.worker)
-            if worker is not None and worker.killed is None and worker.chunks:
+            if worker is not None and not worker.killed and worker.chunks:
                 self._watch(worker, progress)
 
     def _watch(self, worker: WorkerInHand, progress: Progress) -> None:
         sweep = self.sweeps[worker.deployment.sweep]
         limit = sweep.facts.time_s
         if limit is not None and progress.running_s > limit:
-            self._kill(worker, Kill(KillReason.TIMEOUT, progress.run, progress.attempt))
+            worker.overran = progress.run, progress.attempt
+            self._kill(worker)
         elif progress.running_s > self.rules.steal_after_s:
             self._free_waiting(sweep, worker, progress.run)
 

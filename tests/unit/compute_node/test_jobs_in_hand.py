@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compute_node.attempts import Attempt
-from compute_node.commands import Chunk
-from compute_node.jobs_in_hand import ChunkInHand, Intent, JobInHand, Lane, Retry
+from compute_node.jobs_in_hand import ChunkInHand, Intent, JobInHand, Lane
 from gapless.declaration.messages import Job
 from gapless.declaration.runset import RunSet
 from queueing.port import Lease
@@ -38,8 +37,7 @@ def lane_of(*jobs: JobInHand) -> Lane:
 
 
 def give(lane: Lane, key: int, runs: RunSet) -> None:
-    chunk = Chunk(chunk=key, sweep="s", epoch=0, runs=runs)
-    lane.chunks[key] = ChunkInHand(chunk, 1, runs)
+    lane.chunks[key] = ChunkInHand(1, runs)
 
 
 def attempt(run: int, number: int = 1) -> Attempt:
@@ -65,7 +63,7 @@ def test_what_is_underway_anywhere_is_not_to_do_again() -> None:
     lane = lane_of()
     give(lane, 1, RunSet.of(0))
     lane.blocks[1] = RunSet.of(1)
-    lane.retries[2] = Retry(2, 5.0)
+    lane.retries[2] = 5.0
     lane.recording = RunSet.of(3)
     assert lane.underway() == span(0, 4)
     lane.add(new := job(1, span(0, 6)))
@@ -191,7 +189,7 @@ def test_runs_are_taken_job_by_job_up_to_so_many() -> None:
 
 def test_a_run_is_tried_again_when_it_is_due_and_wanted() -> None:
     lane = lane_of(job(1, span(0, 4)))
-    lane.retries = {1: Retry(1, 5.0), 2: Retry(2, 4.0), 9: Retry(9, 0.0)}
+    lane.retries = {1: 5.0, 2: 4.0, 9: 0.0}
     lane.attempts = {9: (attempt(9),)}
     assert lane.due_retry(3.9) is None
     assert list(lane.retries) == [1, 2]
@@ -203,7 +201,7 @@ def test_a_run_is_tried_again_when_it_is_due_and_wanted() -> None:
 def test_retries_that_end_here_are_to_do_again() -> None:
     lane = lane_of(held := job(1, span(0, 4)))
     lane.take(4, 100)
-    lane.retries = {1: Retry(1, 5.0), 7: Retry(7, 5.0)}
+    lane.retries = {1: 5.0, 7: 5.0}
     lane.end_retries()
     assert lane.retries == {}
     assert held.todo == RunSet.of(1)
@@ -213,7 +211,7 @@ def test_reported_runs_leave_their_chunk_for_their_block() -> None:
     lane = lane_of(held := job(1, span(0, 6)))
     give(lane, 7, lane.take(4, 100))
     lane.attempts = {1: (attempt(1),), 3: (attempt(3),)}
-    lane.retries = {1: Retry(1, 0.0), 3: Retry(3, 0.0)}
+    lane.retries = {1: 0.0, 3: 0.0}
     lane.reported(11, span(0, 2), 7)
     assert lane.chunks[7].left == span(2, 4)
     assert lane.blocks == {11: span(0, 2)}
@@ -256,7 +254,7 @@ def test_a_cancelled_lane_keeps_its_jobs_and_wants_nothing_of_them() -> None:
     lane = lane_of(held := job(1, span(0, 4)))
     give(lane, 7, RunSet.of(0))
     lane.blocks = {11: RunSet.of(1)}
-    lane.retries = {2: Retry(2, 0.0)}
+    lane.retries = {2: 0.0}
     lane.attempts = {2: (attempt(2),)}
     lane.recording = RunSet.of(3)
     lane.forget()

@@ -147,14 +147,14 @@ def test_a_worker_that_is_unfit_gives_its_runs_back() -> None:
 def test_a_worker_that_was_ready_once_makes_the_next_unfitness_short_again() -> None:
     node = Node()
     held = node.state.sweeps[S]
-    held.unfit_times = 4
+    held.unfit_s = 240.0
     node.tell(WorkerReady(1))
-    assert held.unfit_times == 4
+    assert held.unfit_s == 240.0
     node.tell(WorkerDied(worker=1, exit="status 0"))
     node.receive(span(0, 1))
     (start,) = node.all(StartWorker)
     node.tell(WorkerReady(start.worker))
-    assert held.unfit_times == 0
+    assert held.unfit_s == 0.0
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,16 @@ def test_a_failed_run_is_tried_again_after_a_pause_that_doubles(number: int, wai
     assert again.chunk.retry_failed
     assert not again.chunk.retry_lost
     assert again.chunk.attempts == 20
+
+
+@pytest.mark.parametrize("retry_on", [("failed",), ("lost",), ("timeout",), ("failed", "lost")])
+def test_a_worker_is_told_what_is_worth_another_attempt(retry_on: tuple[str, ...]) -> None:
+    node = Node(attempts=4, retry_on=retry_on)
+    node.receive(span(0, 1))
+    (given,) = node.all(AssignChunk)
+    assert given.chunk.attempts == 4
+    assert given.chunk.retry_failed is ("failed" in retry_on)
+    assert given.chunk.retry_lost is ("lost" in retry_on)
 
 
 def test_a_failed_run_that_no_job_holds_any_more_is_not_tried_again() -> None:
