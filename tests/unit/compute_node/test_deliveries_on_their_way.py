@@ -280,3 +280,22 @@ def test_deliveries_refused_together_are_sent_again_apart_the_first_time_soon() 
     moments = [sent.again_at for sent in deliveries._sent.values()]
     assert len(set(moments)) == 6
     assert all(each is not None and 0.0 < each <= 0.25 for each in moments)
+
+
+def test_a_message_is_not_larger_than_allowed_however_long_the_ids_of_deliveries_are() -> None:
+    def pack(spare: int) -> list[SendDelivery | StoreClaim]:
+        numbers = itertools.count(1)
+        deliveries = Deliveries(
+            node="node",
+            new_id=lambda: f"{'node-of-a-long-name' * 5}-{next(numbers)}",
+            most_bytes=2000 + spare,
+            linger_s=1.0,
+            most_in_flight=100,
+        )
+        for block in range(1, 21):
+            add(deliveries, block)
+        return send(deliveries)
+
+    for spare in range(100, 400, 7):
+        for sent in pack(spare):
+            assert encoded(sent, 100) <= 2000 + spare

@@ -143,7 +143,8 @@ def test_a_resumed_sweep_pauses_again_only_when_more_failed_since(
     assert made.watch.look(made.sweep) == ""
     made.end(25, 26)
     assert made.watch.look(made.sweep)
-    assert "besides those it was resumed with (up to 20)" in made.control.why
+    why = "max_failures = 5 allows 5 besides those it was resumed with (up to 20)"
+    assert made.control.why == f"26 of 100 runs ended not ok, {why}"
 
 
 def test_changes_of_other_things_do_not_forget_what_was_accepted(

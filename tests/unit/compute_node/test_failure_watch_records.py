@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from compute_node.failure_watch import FailureWatch, failures_so_far
 from gapless.declaration.control import ControlState, SelfPause
+from gapless.declaration.runs import extension
 from gapless.declaration.runset import RunSet
+from gapless.declaration.space import Space
 from gapless.results.outcome import Outcome
 from tests.unit.compute_node.test_failure_watch import Home, home
 
@@ -88,3 +90,22 @@ def test_what_was_asked_for_before_the_pause_stays_accepted(home: Make) -> None:
     assert made.watch.look(made.sweep)
     made.resume()
     assert made.another_watch().look(made.sweep) == ""
+
+
+def test_more_runs_may_fail_as_soon_as_a_sweep_has_more(home: Make) -> None:
+    made = home("5%")
+    assert made.watch.look(made.sweep) == ""
+    stored = made.store.load(made.sweep)
+    more = extension(
+        stored.declaration,
+        stored.segments,
+        Space.grid(x=list(range(200))).freeze(),
+        1,
+        fetch=made.store.get_object,
+    )
+    assert more is not None
+    made.store.add_segment(made.sweep, more.segment, more.objects)
+    made.end(0, 10)
+    assert made.watch.look(made.sweep) == ""
+    made.end(10, 11)
+    assert "11 of 200" in made.watch.look(made.sweep)

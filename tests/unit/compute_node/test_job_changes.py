@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -162,6 +163,14 @@ def test_a_job_is_decremented_once_a_minute_after_something_of_it_arrived(
     else:
         assert found is None
     assert change(held, now=now, rules=ANYBODYS) is None
+
+
+@pytest.mark.parametrize(("now", "due"), [(219.9, False), (220.0, True)])
+def test_a_job_is_not_decremented_before_it_is_worth_the_request(now: float, due: bool) -> None:
+    rules = dataclasses.replace(RULES, decrement_after_s=120.0)
+    held = job(span(0, 9), received_at=100.0, acknowledged=True)
+    held.remaining = span(4, 9)
+    assert (change(held, now=now, rules=rules) is not None) is due
 
 
 def test_a_job_that_takes_too_long_is_cut_up() -> None:

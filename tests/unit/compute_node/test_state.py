@@ -381,9 +381,9 @@ def test_a_drained_node_ends_after_its_grace_and_farewell_whoever_does_not_answe
     assert node.all(SendDelivery)
     node.tell(DrainAsked())
     # Neither the delivery nor the receive is ever answered.
-    node.tell(Ticked(), after=34.9)
+    node.tell(Ticked(), after=34.5)
     assert not node.all(Exit)
-    node.tell(Ticked(), after=0.2)
+    node.tell(Ticked(), after=0.5)
     (ended,) = node.all(Exit)
     assert ended.status == 1
     assert "away to the end" in ended.message

@@ -197,9 +197,9 @@ def test_a_stopping_node_that_hears_nothing_leaves_after_a_moment() -> None:
     node = Node()
     node.receive(span(0, 1))
     node.tell(StopAsked())
-    node.tell(Ticked(), after=1.4)
+    node.tell(Ticked(), after=1.25)
     assert not node.all(Exit)
-    node.tell(Ticked(), after=0.2)
+    node.tell(Ticked(), after=0.25)
     assert node.all(Exit) == [Exit(0)]
 
 

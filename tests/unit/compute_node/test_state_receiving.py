@@ -112,10 +112,23 @@ def test_jobs_that_are_not_begun_count_with_all_their_runs(intent: Intent) -> No
     assert node.state._jobs_wanted() == 1
 
 
-def test_a_node_asks_for_nothing_while_it_cannot_tell_whether_it_can_do_what_it_has() -> None:
-    node = Node(total=10)
-    node.receive(span(8, 12))
-    assert node.state._jobs_wanted() == 0
+@pytest.mark.parametrize(
+    ("total", "runs", "wanted"),
+    [
+        (10, span(8, 10), True),
+        (10, span(8, 11), False),
+        (10, span(8, 12), False),
+        (None, span(0, 1), False),
+    ],
+)
+def test_a_node_asks_for_nothing_while_it_cannot_tell_whether_it_can_do_what_it_has(
+    total: int | None, runs: RunSet, wanted: bool
+) -> None:
+    node = Node(workers=4)
+    node.state.sweeps[S].total = total
+    node.commands.clear()
+    node.receive(runs)
+    assert bool(node.all(ReceiveJobs)) is wanted
 
 
 def test_a_receive_that_failed_is_tried_again_later_each_time() -> None:
@@ -224,6 +237,21 @@ def test_files_that_cannot_be_had_are_asked_for_again_later_each_time() -> None:
     assert not node.all(Warn)
     node.tell(SweepPrepared(S, "", 10))
     assert (held.prepare_tries, held.preparing) == (0, False)
+
+
+def test_nodes_that_could_not_have_their_files_ask_again_within_a_second_and_not_in_step() -> None:
+    moments = set()
+    for number in range(5):
+        node = Node(rules={"id_prefix": f"n-{number}"})
+        node.state.sweeps[S].total = None
+        node.state.crew.workers.clear()
+        begun = node.now
+        node.tell(PreparationFailed(S, "away"))
+        while not node.all(PrepareSweep):
+            node.tell(Ticked(), after=0.001)
+        moments.add(round(node.now - begun, 2))
+    assert len(moments) > 1
+    assert max(moments) <= 1.0
 
 
 def test_files_that_can_never_be_had_make_the_node_unfit() -> None:

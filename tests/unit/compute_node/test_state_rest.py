@@ -30,8 +30,8 @@ class Idle(Node):
         self.tell(Ticked(), after=1.0)
         assert self.all(ReceiveJobs)
 
-    def wait(self, seconds: float) -> list[ReceiveJobs]:
-        """Let time pass; give the receives that ended meanwhile."""
+    def wait(self, seconds: float, problem: str = "") -> list[ReceiveJobs]:
+        """Let time pass; give the receives that ended meanwhile, with this problem."""
         ended: list[ReceiveJobs] = []
         until = self.now + seconds
         while self.now < until:
@@ -40,7 +40,7 @@ class Idle(Node):
             if under_way:
                 (receive,) = under_way
                 wait_s = POLL_S if receive.wait_s is None else receive.wait_s
-                self.tell(ReceiveEnded(), after=wait_s)
+                self.tell(ReceiveEnded(problem=problem), after=wait_s)
                 ended.append(receive)
             else:
                 self.tell(Ticked(), after=1.0)
@@ -60,7 +60,9 @@ def test_a_queue_found_empty_for_ten_minutes_is_looked_at_once_a_minute_for_a_se
 
 def test_where_nothing_rests_an_empty_queue_is_received_from_all_the_time() -> None:
     node = Idle(rest_s=0.0)
-    assert len(node.wait(2000.0)) >= 95
+    receives = node.wait(2000.0)
+    assert len(receives) >= 95
+    assert {each.wait_s for each in receives} == {None}
 
 
 def test_a_message_wakes_its_sweep() -> None:
@@ -72,6 +74,54 @@ def test_a_message_wakes_its_sweep() -> None:
     assert node.state.resting(node.now) == frozenset()
     node.state.sweeps[S].lanes.clear()
     assert not node.state.sweeps[S].rests(600.0)
+
+
+def test_a_queue_that_could_not_be_asked_is_not_taken_for_empty() -> None:
+    node = Idle()
+    node.wait(1000.0, problem="away")
+    assert node.state.resting(node.now) == frozenset()
+    assert {each.wait_s for each in node.wait(500.0)} == {None}
+
+
+def test_a_receive_that_found_a_job_tells_of_no_other_queue_that_it_is_empty() -> None:
+    node = Idle()
+    other = SweepFacts(sweep="t-00000000")
+    node.tell(ControlsRead((SweepFacts(sweep=S), other)))
+    for number in range(100):
+        node.receive(span(number, number + 1))
+        node.finish()
+        node.acknowledge()
+        node.tell(Ticked(), after=20.0)
+        node.tell(ControlsRead((SweepFacts(sweep=S), other)))
+    assert node.state.resting(node.now) == frozenset()
+
+
+def test_a_complete_sweep_that_was_never_asked_for_a_job_is_looked_at_at_once_and_shortly() -> None:
+    node = Idle()
+    node.tell(ReceiveEnded(problem="away"))
+    node.tell(SweepsCompleted(((S, 0, 10_000),), node.now))
+    node.commands.clear()
+    node.tell(Ticked(), after=1.0)
+    assert node.all(ReceiveJobs) == [ReceiveJobs((f"{S}-jobs",), 1, 1.0)]
+
+
+def test_a_resting_sweep_is_asked_for_a_job_again_after_a_minute_and_not_before() -> None:
+    node = Idle()
+    node.tell(SweepsCompleted(((S, 0, 10_000),), node.now))
+    node.tell(ReceiveEnded())
+    node.commands.clear()
+    node.tell(Ticked(), after=59.0)
+    assert not node.all(ReceiveJobs)
+    node.tell(Ticked(), after=1.0)
+    assert node.all(ReceiveJobs)
+
+
+def test_no_second_receive_is_begun_while_one_is_under_way() -> None:
+    node = Idle()
+    node.commands.clear()
+    for _ in range(100):
+        node.tell(Ticked(), after=1.0)
+    assert not node.all(ReceiveJobs)
 
 
 def test_a_node_in_a_long_run_does_not_take_its_queues_for_empty() -> None:

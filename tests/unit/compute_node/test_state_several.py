@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from compute_node.commands import (
+    UNFIT,
     AssignChunk,
     DeleteJob,
     Exit,
@@ -13,6 +16,7 @@ from compute_node.commands import (
     ReceiveJobs,
     RecordLost,
     ReplaceJob,
+    RetireWorker,
     StartWorker,
     WithdrawChunks,
 )
@@ -20,6 +24,7 @@ from compute_node.events import (
     ControlsRead,
     JobReplaced,
     LeaseExpiring,
+    PreparationFailed,
     ReceiveEnded,
     StopAsked,
     SweepFacts,
@@ -27,9 +32,10 @@ from compute_node.events import (
     SweepsCompleted,
     Ticked,
     WorkerDied,
+    WorkerReady,
 )
 from compute_node.rules import NodeRules
-from compute_node.state import NodeState
+from compute_node.state import Mode, NodeState
 from gapless.declaration.messages import Job, encode_job
 from gapless.declaration.runset import RunSet
 from queueing.port import AnswerStatus, Lease, Message
@@ -51,7 +57,7 @@ def of_two_sweeps(**rules: object) -> NodeState:
     return state
 
 
-def all_of(kind: type, commands: list[object]) -> list[object]:
+def all_of(kind: type, commands: list[Any]) -> list[Any]:
     return [each for each in commands if isinstance(each, kind)]
 
 
@@ -70,7 +76,26 @@ def test_workers_start_for_a_sweep_that_is_ready_though_the_preferred_one_is_not
     state = of_two_sweeps()
     state.handle(ReceiveEnded((job_of(S, span(0, 1)),)), 1.0)
     started = all_of(StartWorker, state.handle(SweepPrepared(S, "", 5), 2.0))
-    assert [each.deployment.sweep for each in started] == [S]  # type: ignore[attr-defined]
+    assert [each.deployment.sweep for each in started] == [S]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_preferred_sweep_with_nothing_to_do_or_without_its_files_keeps_no_worker_of_another_idle(
+    prepared: bool,
+) -> None:
+    state = of_two_sweeps()
+    if prepared:
+        state.handle(SweepPrepared(T, "", 5), 0.5)
+    state.handle(ReceiveEnded((job_of(S, span(0, 1)),)), 1.0)
+    commands = state.handle(SweepPrepared(S, "", 5), 2.0)
+    if prepared:
+        # Its workers wait: one of them makes room.
+        (retired,) = all_of(RetireWorker, state.handle(WorkerReady(1), 3.0))
+        commands = state.handle(WorkerDied(worker=retired.worker, exit="left"), 4.0)
+    (start,) = all_of(StartWorker, commands)
+    commands = state.handle(WorkerReady(start.worker), 5.0)
+    (given,) = all_of(AssignChunk, commands)
+    assert (given.chunk.sweep, given.chunk.runs) == (S, span(0, 1))
 
 
 def test_several_resting_sweeps_are_looked_at_a_second_each() -> None:
@@ -84,13 +109,24 @@ def test_several_resting_sweeps_are_looked_at_a_second_each() -> None:
 
 def test_a_sweep_without_work_whose_pace_is_unknown_makes_no_node_careful() -> None:
     state = of_two_sweeps()
-    state.sweeps[S].pace.measure(runs=1, busy_s=0.5)
+    state.sweeps[S].pace.measure(runs=1, busy_s=0.25)
     state._job_runs = 1.0
-    assert state._jobs_wanted() == 4
+    assert state._jobs_wanted() == 8
     state.sweeps[T].total = 50
     state.handle(ReceiveEnded((job_of(T, span(0, 1)),)), 1.0)
     state._job_runs = 1.0
     assert state._jobs_wanted() == 3
+
+
+def test_the_work_of_every_sweep_counts_when_more_is_asked_for() -> None:
+    state = of_two_sweeps(workers=4)
+    for sweep, mean_s in ((S, 1.0), (T, 0.5)):
+        state.handle(SweepPrepared(sweep, "", 50), 1.0)
+        state.sweeps[sweep].pace.measure(runs=1, busy_s=mean_s)
+    state.handle(ReceiveEnded((job_of(S, span(0, 2)), job_of(T, span(0, 2)))), 2.0)
+    # 4 s of work ahead, less 2 runs of 1 s and 2 of 0.5 s: one job of a run of 1 s is lacking.
+    state._job_runs = 1.0
+    assert state._jobs_wanted() == 1
 
 
 def test_of_runs_nobody_knows_two_a_worker_are_asked_for() -> None:
@@ -168,3 +204,55 @@ def test_a_node_that_looks_for_work_is_not_idle() -> None:
     node.tell(Ticked(), after=1.0)
     node.tell(Ticked(), after=500.0)
     assert not node.all(Exit)
+
+
+def test_of_runs_nobody_knows_those_of_every_sweep_count() -> None:
+    state = of_two_sweeps(workers=3)
+    for sweep in (S, T):
+        state.handle(SweepPrepared(sweep, "", 50), 1.0)
+    state.handle(ReceiveEnded((job_of(S, span(0, 3)), job_of(T, span(0, 1)))), 2.0)
+    state._job_runs = 1.0
+    assert state._jobs_wanted() == 2
+
+
+def test_of_long_runs_no_more_are_asked_for_than_workers_lack_one() -> None:
+    node = Node(workers=3)
+    node.state.sweeps[S].pace.measure(runs=1, busy_s=60.0)
+    for worker in list(node.state.crew.workers):
+        node.tell(WorkerDied(worker=worker, exit="signal 9"))
+    node.receive(span(0, 1), span(1, 2))
+    # Three workers start, and two runs wait for them.
+    assert [each.most for each in node.all(ReceiveJobs)] == [1]
+
+
+def test_a_node_whose_workers_are_in_a_run_is_not_idle_though_the_queue_is_empty() -> None:
+    node = Node(workers=2, rules={"idle_exit_s": 10.0})
+    node.receive(span(0, 1))
+    assert node.all(AssignChunk)
+    node.tell(ReceiveEnded())
+    for _ in range(30):
+        node.tell(Ticked(), after=1.0)
+    assert node.state.mode is Mode.RUNNING
+
+
+def unfit(state: NodeState, sweep: str, now: float) -> list[Any]:
+    return state.handle(PreparationFailed(sweep, f"no module in {sweep}", fatal=True), now)
+
+
+def test_a_node_that_can_run_none_of_its_sweeps_tells_why_of_each() -> None:
+    state = of_two_sweeps()
+    unfit(state, S, 2.0)
+    assert state.mode is Mode.RUNNING
+    unfit(state, T, 3.0)
+    (ending,) = all_of(Exit, state.handle(ReceiveEnded(), 3.0))
+    assert ending.status == UNFIT
+    assert ending.message.splitlines() == [
+        f"this node cannot run sweep {each}: no module in {each}" for each in (S, T)
+    ]
+
+
+def test_a_node_goes_on_while_it_may_try_one_of_its_sweeps_again() -> None:
+    state = of_two_sweeps(unfit_delay_s=30.0)
+    unfit(state, S, 2.0)
+    unfit(state, T, 32.0)
+    assert state.mode is Mode.RUNNING
