@@ -374,7 +374,7 @@ def test_a_second_signal_gives_back_at_once_what_is_not_acknowledged() -> None:
 
 
 def test_a_drained_node_ends_after_its_grace_and_farewell_whoever_does_not_answer() -> None:
-    node = Node(rules={"grace_s": 5.0, "farewell_s": 30.0})
+    node = Node(rules={"grace_s": 5.0})
     node.receive(span(0, 5))
     node.finish()
     node.tell(Ticked(), after=2.0)

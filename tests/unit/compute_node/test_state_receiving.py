@@ -65,14 +65,20 @@ def message(runs: RunSet, *, sweep: str = S, queue: str = S, count: int = 1) -> 
         (0.01, 400, 2, 1),
         (0.5, 1, 2, 4),
         (0.5, 1, 3, 6),
-        (5.0, 1, 8, 1),
-        (5.1, 1, 2, 2),  # long runs: as many as workers are idle
-        (60.0, 1, 6, 6),
-        (60.0, 3, 6, 2),
     ],
 )
 def test_a_node_asks_for_as_much_as_keeps_its_workers_busy(
     mean_s: float | None, job_runs: int, workers: int, most: int
+) -> None:
+    assert asked_for(node_that_knows(mean_s, job_runs=job_runs, workers=workers)) == most
+
+
+@pytest.mark.parametrize(
+    ("mean_s", "job_runs", "workers", "most"),
+    [(5.0, 1, 8, 1), (5.1, 1, 2, 2), (60.0, 1, 6, 6), (60.0, 3, 6, 2)],
+)
+def test_of_runs_of_more_than_five_seconds_a_node_asks_for_as_many_as_workers_are_idle(
+    mean_s: float, job_runs: int, workers: int, most: int
 ) -> None:
     assert asked_for(node_that_knows(mean_s, job_runs=job_runs, workers=workers)) == most
 
@@ -237,21 +243,6 @@ def test_files_that_cannot_be_had_are_asked_for_again_later_each_time() -> None:
     assert not node.all(Warn)
     node.tell(SweepPrepared(S, "", 10))
     assert (held.prepare_tries, held.preparing) == (0, False)
-
-
-def test_nodes_that_could_not_have_their_files_ask_again_within_a_second_and_not_in_step() -> None:
-    moments = set()
-    for number in range(5):
-        node = Node(rules={"id_prefix": f"n-{number}"})
-        node.state.sweeps[S].total = None
-        node.state.crew.workers.clear()
-        begun = node.now
-        node.tell(PreparationFailed(S, "away"))
-        while not node.all(PrepareSweep):
-            node.tell(Ticked(), after=0.001)
-        moments.add(round(node.now - begun, 2))
-    assert len(moments) > 1
-    assert max(moments) <= 1.0
 
 
 def test_files_that_can_never_be_had_make_the_node_unfit() -> None:

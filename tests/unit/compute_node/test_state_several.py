@@ -72,6 +72,20 @@ def test_the_files_of_every_sweep_with_a_job_are_fetched_whichever_is_fetched_al
     assert all_of(PrepareSweep, state.handle(Ticked(), 3.0)) == [PrepareSweep(T, "")]
 
 
+def test_nodes_that_could_not_have_their_files_ask_again_within_a_second_and_not_in_step() -> None:
+    moments = set()
+    for number in range(5):
+        state = of_two_sweeps(id_prefix=f"n-{number}")
+        commands = state.handle(PreparationFailed(T, "away"), 0.0)
+        now = 0.0
+        while not all_of(PrepareSweep, commands):
+            now += 0.001
+            commands = state.handle(Ticked(), now)
+        moments.add(round(now, 2))
+    assert len(moments) > 1
+    assert max(moments) <= 1.0
+
+
 def test_workers_start_for_a_sweep_that_is_ready_though_the_preferred_one_is_not() -> None:
     state = of_two_sweeps()
     state.handle(ReceiveEnded((job_of(S, span(0, 1)),)), 1.0)
@@ -203,7 +217,7 @@ def test_a_node_that_looks_for_work_is_not_idle() -> None:
         sweep.lanes.clear()
     node.tell(Ticked(), after=1.0)
     node.tell(Ticked(), after=500.0)
-    assert not node.all(Exit)
+    assert node.state.mode is Mode.RUNNING
 
 
 def test_of_runs_nobody_knows_those_of_every_sweep_count() -> None:
@@ -251,8 +265,9 @@ def test_a_node_that_can_run_none_of_its_sweeps_tells_why_of_each() -> None:
     ]
 
 
-def test_a_node_goes_on_while_it_may_try_one_of_its_sweeps_again() -> None:
+@pytest.mark.parametrize(("now", "mode"), [(31.75, Mode.DRAINING), (32.0, Mode.RUNNING)])
+def test_a_node_goes_on_while_it_may_try_one_of_its_sweeps_again(now: float, mode: Mode) -> None:
     state = of_two_sweeps(unfit_delay_s=30.0)
     unfit(state, S, 2.0)
-    unfit(state, T, 32.0)
-    assert state.mode is Mode.RUNNING
+    unfit(state, T, now)
+    assert state.mode is mode
