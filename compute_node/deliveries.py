@@ -84,8 +84,8 @@ class Deliveries:
         runs: RunSet,
         digest: str,
         size_bytes: int,
+        opened_bytes: int,
         now: float,
-        opened_bytes: int = 0,
     ) -> None:
         """Let a block wait."""
         part = {"runs": runs.to_wire(), "epoch": epoch, "digest": digest}

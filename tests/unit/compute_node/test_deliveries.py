@@ -30,6 +30,7 @@ def add(deliveries: Deliveries, block: int, size: int, *, now: float = 0.0) -> N
         runs=RunSet.of(block),
         digest="d" * 32,
         size_bytes=size,
+        opened_bytes=0,
         now=now,
     )
 

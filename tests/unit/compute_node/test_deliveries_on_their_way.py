@@ -242,6 +242,7 @@ def test_a_block_waits_from_when_it_was_made() -> None:
             runs=RunSet.of(block),
             digest="d" * 32,
             size_bytes=50,
+            opened_bytes=0,
             now=made_at,
         )
     assert wait(deliveries, 100.9) == []
