@@ -204,14 +204,7 @@ class Reactions:
         sweep = self._sweep(event.sweep_id)
         self._storing = False
         sweep.close_flush(event.unopened)
-        commands: list[Command] = []
-        if event.stored:
-            assert event.proof is not None
-            leases: list[Lease] = []
-            for each in event.stored:
-                sweep.mark_stored(each, event.proof, most_remembered=self._policy.most_remembered)
-                leases += sweep.let_go(each)
-            commands += self._delete(sweep, tuple(leases), event.proof)
+        commands = self._delete_stored(sweep, event)
         for each, proof in event.final:
             commands += self._delete(sweep, sweep.let_go(each), proof)
         for each, reason in event.rejected:
@@ -222,6 +215,16 @@ class Reactions:
         if event.rejected or event.newer:
             sweep.coverage_due_at = now
         return commands
+
+    def _delete_stored(self, sweep: SweepBuffer, event: ShardStored) -> list[Command]:
+        if not event.stored:
+            return []
+        assert event.proof is not None
+        leases: list[Lease] = []
+        for each in event.stored:
+            sweep.mark_stored(each, event.proof, most_remembered=self._policy.most_remembered)
+            leases += sweep.let_go(each)
+        return self._delete(sweep, tuple(leases), event.proof)
 
     def _note_flush_failed(self, event: FlushFailed, now: float) -> list[Command]:
         sweep = self._sweep(event.sweep_id)
@@ -274,11 +277,7 @@ class Reactions:
         self._poll_due_at = now + self._policy.poll_s
         commands: list[Command] = []
         for sweep_id, state in event.sweeps.items():
-            if sweep_id not in self._sweeps:
-                self._sweeps[sweep_id] = SweepBuffer(
-                    sweep_id, coverage_due_at=now, adopt_due_at=now
-                )
-            sweep = self._sweeps[sweep_id]
+            sweep = self._sweep(sweep_id)
             sweep.polled_at = now
             if state is not sweep.state:
                 sweep.empty_since = None

@@ -22,6 +22,7 @@ with an outdated token deletes nothing.
 from __future__ import annotations
 
 import itertools
+import math
 
 from aggregator.buffers import SweepBuffer
 from aggregator.commands import (
@@ -53,7 +54,8 @@ class AggregatorState(Reactions):
 
     def wake_at(self, now: float) -> float:
         """Give the moment at which a `Ticked` may change something without any other event."""
-        moments = [self._poll_due_at, self._receive_due_at, self._leave_by]
+        # Infinity: then only an answer that is under way can change anything.
+        moments = [math.inf, self._poll_due_at, self._receive_due_at, self._leave_by]
         moments += [each.empty_at + self._policy.rest_s for each in self._sweeps.values()]
         moments += [due_at for due_at, _ in self._deletions]
         moments += self._quarantine_due.values()
@@ -66,7 +68,7 @@ class AggregatorState(Reactions):
                 moments.append(sweep.oldest_at + age_s)
         if self._policy.idle_exit_s is not None:
             moments.append(self._last_delivery_at + self._policy.idle_exit_s)
-        return min((each for each in moments if each > now), default=now + self._policy.poll_s)
+        return min(each for each in moments if each > now)
 
     @property
     def held(self) -> frozenset[Lease]:
@@ -143,7 +145,6 @@ class AggregatorState(Reactions):
         commands: list[Command] = []
         if self._poll_due_at <= now and not self._polling and not self._leaving:
             self._polling = True
-            self._poll_due_at = now + self._policy.poll_s
             commands.append(PollSweeps(self._resting(now)))
         for sweep in self._sweeps.values():
             if sweep.adopt_due_at <= now and not sweep.adopting and not self._leaving:
@@ -209,15 +210,15 @@ class AggregatorState(Reactions):
             return
         if policy.until_complete and self._all_complete():
             self._leave("every sweep is complete")
-        elif policy.idle_exit_s is not None and self._idle_for_s(now) >= policy.idle_exit_s:
+        elif policy.idle_exit_s is not None and self._is_idle(policy.idle_exit_s, now):
             self._leave(f"no delivery for {policy.idle_exit_s:g} s")
 
-    def _idle_for_s(self, now: float) -> float:
+    def _is_idle(self, idle_exit_s: float, now: float) -> bool:
+        if now < self._last_delivery_at + idle_exit_s:
+            return False
         # Time alone does not tell: a queue that is away, or slow to answer, may hold anything.
         served = any(sweep.state in SERVED for sweep in self._sweeps.values())
-        if served and not self._found_nothing:
-            return 0.0
-        return now - self._last_delivery_at
+        return self._found_nothing or not served
 
     def _all_complete(self) -> bool:
         wanted = self._policy.sweep_ids
@@ -226,7 +227,7 @@ class AggregatorState(Reactions):
         return all(sweep.complete or sweep.state not in SERVED for sweep in self._sweeps.values())
 
     def _nothing_in_hand(self) -> bool:
-        busy = self._in_hand or self._storing or self._deletions or self._quarantines
+        busy = self._in_hand or self._deletions or self._quarantines
         return not busy and all(sweep.empty for sweep in self._sweeps.values())
 
     def _leave_at_once(self) -> list[Command]:

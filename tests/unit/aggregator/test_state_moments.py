@@ -88,7 +88,7 @@ def test_no_more_is_received_than_may_be_held() -> None:
 def test_who_waits_for_two_sweeps_does_not_leave_when_one_is_complete() -> None:
     policy = {"until_complete": True, "sweep_ids": (SWEEP, "other-00000000")}
     state = met(10, missing=RunSet(), **policy)
-    assert not all_of(Exit, state.handle(Ticked(), 1.0))
+    assert not all_of(Exit, state.handle(received(), 1.0))
 
 
 def test_a_delivery_of_which_all_is_final_already_is_deleted_by_the_proof_of_that() -> None:
