@@ -70,8 +70,8 @@ def cut(runs: RunSet, size: int) -> Iterator[RunSet]:
 
 
 def _fitting(runs: RunSet) -> Iterator[RunSet]:
-    if len(runs) > LARGEST_JOB and len(runs.serialize()) > _LARGEST_RUNS_BYTES:
-        yield from cut(runs, len(runs) // 2)
+    if len(runs.serialize()) > _LARGEST_RUNS_BYTES:
+        yield from cut(runs, (len(runs) + 1) // 2)
     else:
         yield runs
 
@@ -181,10 +181,11 @@ def _send_once(
         for batch in _batches(sweep_id, page, priority=priority):
             entries = [entry for _, entry in batch]
             answers = _patiently(functools.partial(queues.send, queue, entries))
-            # An entry without an answer was not sent, as far as anybody knows.
-            missing = [_NO_ANSWER] * (len(batch) - len(answers))
+            answered = iter(answers)
             done: list[PendingReceipt] = []
-            for (receipt, _), answer in zip(batch, [*answers, *missing], strict=False):
+            for receipt, _ in batch:
+                # An entry without an answer was not sent, as far as anybody knows.
+                answer = next(answered, _NO_ANSWER)
                 if answer.ok:
                     done.append(receipt)
                 elif answer.reason not in sending.refusals:

@@ -61,7 +61,7 @@ class MayBeQueued:
 
 def read_looks(ledger: Ledger, sweep_id: str) -> list[Look]:
     """Give the first looks of a sweep, earliest first."""
-    query = sa.select(looks).where(looks.c.sweep == sweep_id).order_by(looks.c.at_s, looks.c.epoch)
+    query = sa.select(looks).where(looks.c.sweep == sweep_id).order_by(looks.c.at_s)
     return [
         Look(
             epoch=row.epoch,

@@ -17,21 +17,18 @@ from receipts.ledger import SentReceipt
 
 __all__ = ["EXACT_SNAPSHOT", "ResubmitPolicy"]
 
-_MOST_COPIES = 6
-"""As many as an explicit-state search of the protocol found about at once."""
-_ONE_MORE_AFTER_S = 86_400.0
-
 
 @dataclass(frozen=True, slots=True)
 class ResubmitPolicy:
     """Wait `first_wait_s` after a first send, then twice as long each time.
 
-    After `most_copies` sends: `one_more_after_s`.
+    After `most_copies` sends: `one_more_after_s`. Six copies are as many as an explicit-state
+    search of the protocol found about at once.
     """
 
     first_wait_s: float
-    most_copies: int = _MOST_COPIES
-    one_more_after_s: float = _ONE_MORE_AFTER_S
+    most_copies: int = 6
+    one_more_after_s: float = 86_400.0
 
     @property
     def needs_history(self) -> bool:

@@ -17,9 +17,12 @@ from queueing.errors import QueueUnavailable
 from queueing.memory import MemoryQueues
 from queueing.port import MAX_MESSAGE_BYTES, Answer, AnswerStatus, Entry
 from receipts.jobs import Round, cut, job_size_for, send_pending, write_round
-from receipts.ledger import Ledger, State, Why, open_ledger
+from receipts.ledger import Ledger, NewReceipt, State, Why, open_ledger
 
 SWEEP = "walk-01234567"
+EXACT = 349_562
+"""So many scattered runs take 700,000 bytes."""
+HALVES = [174_782, 174_781]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,24 @@ def test_a_job_too_large_for_a_message_is_cut_further() -> None:
     assert len(pieces) > 1
     bodies = [encode_job(Job(sweep="s" * 49, job="j" * 32, runs=piece)) for piece in pieces]
     assert max(len(body) for body in bodies) <= MAX_MESSAGE_BYTES
+
+
+def scattered(count: int) -> RunSet:
+    """Make a set that takes two bytes a run, and more with each 3,277 runs."""
+    return RunSet.from_numbers(np.arange(count, dtype=np.uint64) * np.uint64(20))
+
+
+@pytest.mark.parametrize(
+    ("count", "pieces"), [(EXACT, [EXACT]), (EXACT + 1, HALVES), (EXACT + 2, [HALVES[0]] * 2)]
+)
+def test_the_largest_set_that_fits_stays_whole_and_a_larger_one_is_cut_in_two(
+    count: int, pieces: list[int]
+) -> None:
+    assert [len(piece) for piece in cut(scattered(count), count)] == pieces
+
+
+def test_a_job_larger_than_usual_that_fits_stays_whole() -> None:
+    assert list(cut(RunSet.span(0, 50_000), 25_000)) == list(RunSet.span(0, 50_000).pieces(25_000))
 
 
 class Refusing(MemoryQueues):
@@ -118,10 +139,65 @@ def test_a_sent_receipt_names_its_queue_by_its_creation() -> None:
     assert found.sent_at_s == 60.0
 
 
+def test_a_queue_that_was_there_before_is_named_by_its_own_creation() -> None:
+    now_s = 50.0
+    ledger, queues = ledger_with(1), MemoryQueues(clock=lambda: now_s)
+    queues.create(layout.jobs_queue(SWEEP))
+    now_s = 70.0
+    send_pending(SWEEP, ledger=ledger, queues=queues, clock=lambda: 80.0, priority=0)
+    (found,) = ledger.sent_to(SWEEP, epoch=0, queue_created_at_s=50.0)
+    assert found.runs == RunSet.span(0, 10)
+
+
+class Counting(MemoryQueues):
+    """Notes of each send how many jobs it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: 50.0)
+        self.sends: list[int] = []
+
+    def send(self, queue: str, entries: Sequence[Entry]) -> list[Answer]:
+        self.sends.append(len(entries))
+        return super().send(queue, entries)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sends"),
+    [
+        ([1_000_000] * 9, [4, 4, 1]),
+        ([1_000_000] * 3 + [1_000_001] + [1_000_000] * 4, [3, 3, 2]),
+        ([400_000] * 12, [10, 2]),
+    ],
+)
+def test_jobs_are_sent_four_million_characters_at_a_time_at_most(
+    sizes: list[int], sends: list[int]
+) -> None:
+    ledger, queues = open_ledger("sqlite://"), Counting()
+    for number, size in enumerate(sizes):
+        frame = len(encode_job(Job(sweep=SWEEP, job="", runs=RunSet.of(number))))
+        job = f"{number:x}" * (size - frame)
+        ledger.write(
+            [
+                NewReceipt(
+                    sweep=SWEEP,
+                    epoch=0,
+                    runs=RunSet.of(number),
+                    job=job,
+                    why=Why.SUBMIT,
+                    generation=0,
+                    created_at_s=1.0,
+                )
+            ]
+        )
+    sending = send_pending(SWEEP, ledger=ledger, queues=queues, clock=lambda: 60.0, priority=0)
+    assert queues.sends == sends
+    assert (sending.jobs_sent, sending.runs_sent) == (len(sizes), len(sizes))
+
+
 def test_a_refused_job_stays_pending_and_is_tried_again() -> None:
     ledger, queues = ledger_with(3), Refusing([True, False, True])
     sending = send_pending(SWEEP, ledger=ledger, queues=queues, clock=lambda: 60.0, priority=0)
-    assert (sending.jobs_sent, sending.jobs_pending) == (3, 0)
+    assert (sending.jobs_sent, sending.runs_sent, sending.jobs_pending) == (3, 30, 0)
     assert sorted(runs.least for runs in runs_on(queues)) == [0, 10, 20]
 
 
