@@ -212,8 +212,7 @@ def _enter_again(
     sweep_id = frozen.declaration.id
     _need_row(sweep_id, ledger)
     changes = _control_changes(sweep_id, frozen, bundle, store=store, code=code)
-    # Tells another declaration of the same id apart, and writes nothing else.
-    store.store(frozen, None, 0.0)
+    store.refuse_another(frozen.declaration)
     _mend_objects(sweep_id, frozen, bundle, store)
     _set_control(sweep_id, changes, bundle, store, clock)
     return _Entered(changed=tuple(changes))
@@ -305,7 +304,7 @@ def _set_control(
 ) -> None:
     if not changes:
         return
-    if bundle is not None and "code" in changes:
+    if bundle is not None and bundle.sha256 == changes.get("code"):
         # Before the record that names it: a node never looks for a bundle that is not there.
         store.put_object(bundle.data)
     store.set_control(sweep_id, why="submitted again", at_s=clock(), **changes)

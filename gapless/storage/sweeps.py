@@ -63,6 +63,15 @@ class SweepStore:
         """List every sweep of the home, ascending."""
         return [each for each in self.names() if self.exists(each)]
 
+    def refuse_another(self, declaration: Declaration) -> None:
+        """Raise DeclarationError when the stored sweep of this id is another one."""
+        stored = self._read(layout.sweep(declaration.id), Declaration.decode)
+        if stored.digest != declaration.digest:
+            raise DeclarationError(
+                f"the home has another sweep with the id {declaration.id} (digests "
+                f"{stored.digest} and {declaration.digest}): give this one another name"
+            )
+
     def ids_named(self, name: str) -> list[str]:
         """List the sweeps that are called `name`: more than one after its space was changed."""
         return [each for each in self.ids() if _name(each) == name]
@@ -84,7 +93,7 @@ class SweepStore:
         declaration = frozen.declaration
         sweep_id = declaration.id
         if self.exists(sweep_id):
-            self._same_declaration(declaration)
+            self.refuse_another(declaration)
             return False
         for sha256, data in frozen.objects.items():
             # A crash from here on leaves objects that nothing names: harmless, found by their hash.
@@ -106,7 +115,7 @@ class SweepStore:
         # A crash here leaves everything but the sweep itself: it still does not exist.
         if self.blobs.put_if_absent(layout.sweep(sweep_id), declaration.encode()):
             return True
-        self._same_declaration(declaration)
+        self.refuse_another(declaration)
         return False
 
     def load(self, sweep_id: str) -> StoredSweep:
@@ -252,14 +261,6 @@ class SweepStore:
         }
         if any(getattr(left, name) != value for name, value in wanted.items()):
             self.set_control(sweep_id, at_s=control.at_s, why=control.why, **wanted)
-
-    def _same_declaration(self, declaration: Declaration) -> None:
-        stored = self._read(layout.sweep(declaration.id), Declaration.decode)
-        if stored.digest != declaration.digest:
-            raise DeclarationError(
-                f"the home has another sweep with the id {declaration.id} (digests "
-                f"{stored.digest} and {declaration.digest}): give this one another name"
-            )
 
     def _list(self, prefix: str) -> dict[int, Blob]:
         """List numbered records, by number ascending; what was kept of others is forgotten."""

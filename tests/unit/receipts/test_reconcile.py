@@ -221,6 +221,19 @@ def test_a_cancelled_sweep_is_told_though_its_queues_cannot_be_dropped(world: Wo
     assert len(world.reconcile(sweep, queues=queues).cancelled) == 100
 
 
+def test_what_still_lies_on_the_queues_of_a_cancelled_sweep_is_cancelled_and_not_in_flight(
+    world: World,
+) -> None:
+    queues = QueuesNobodyCanDrop(clock=world.clock)
+    sweep = world.submit(declare(100)).sweep_id
+    (body, *_) = world.queues.heads([layout.jobs_queue(sweep)])[layout.jobs_queue(sweep)]
+    queues.send(layout.jobs_queue(sweep), [Entry(body)])
+    world.store.set_control(sweep, state=ControlState.CANCELLED)
+    report = world.reconcile(sweep, queues=queues)
+    assert report.jobs_queued == 1
+    assert (report.cancelled, report.in_flight) == (RunSet.span(0, 100), RunSet())
+
+
 def test_a_cancelled_sweep_that_is_resumed_gets_its_runs_back(world: World) -> None:
     sweep = world.submit(declare(100), job_size=25).sweep_id
     world.store.set_control(sweep, state=ControlState.CANCELLED)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
+import msgspec
 import pytest
 
 from gapless.declaration.control import ControlState
 from gapless.declaration.limits import Limits
-from gapless.declaration.runset import RunSet
+from gapless.declaration.runset import MAX_RUNS, RunSet
+from gapless.declaration.sweep import FrozenSweep
 from gapless.storage import layout
-from receipts.errors import CodeChanged, LedgerLacksSweep, SweepCancelled
-from tests.unit.receipts.world import FakeBundle, World, declare
+from queueing.memory import MemoryQueues
+from queueing.port import Answer, Entry
+from receipts.errors import (
+    CodeChanged,
+    LedgerLacksSweep,
+    SweepCancelled,
+    SweepChanged,
+    TooManyRuns,
+)
+from receipts.looks import Look, read_looks, replace_looks
+from tests.unit.receipts.world import CODE, Died, FakeBundle, Fate, World, declare
 
 OTHER = FakeBundle(b"def walk(n, seed): return 1")
 
@@ -100,6 +114,67 @@ def test_who_lost_the_ledger_is_told_which_sweep_and_which_ledger(world: World) 
         with pytest.raises(LedgerLacksSweep, match=f"holds sweep {sweep}") as told:
             world.submit(declare(5), **options)
         assert str(world.ledger.location) in str(told.value)
+
+
+def test_who_changed_a_sweep_is_told_its_name_if_it_were_submitted_beside_the_other(
+    world: World,
+) -> None:
+    world.submit(declare(5))
+    later = declare(8)
+    with pytest.raises(SweepChanged, match=rf"--new.* \({later.id}\)") as told:
+        world.submit(later)
+    assert told.value.sweep_id == later.id
+
+
+def test_a_cancelled_sweep_hides_no_other_of_the_same_name(world: World) -> None:
+    first, second = sorted(world.submit(declare(points), new=True).sweep_id for points in (5, 8))
+    world.store.set_control(first, state=ControlState.CANCELLED)
+    with pytest.raises(SweepChanged) as told:
+        world.submit(declare(9))
+    assert told.value.earlier_id == second
+
+
+def with_runs(frozen: FrozenSweep, count: int) -> FrozenSweep:
+    """Let a sweep of one point have so many replicates."""
+    (part,) = frozen.segment.parts
+    part = msgspec.structs.replace(part, replicate_start=0, replicate_stop=count)
+    segment = msgspec.structs.replace(frozen.segment, parts=(part,))
+    return dataclasses.replace(frozen, segment=segment)
+
+
+def test_as_many_runs_as_there_may_be_are_not_refused_and_one_more_are(world: World) -> None:
+    frozen = declare(1)
+    most = with_runs(frozen, MAX_RUNS)
+    assert most.segment.count == MAX_RUNS
+    with pytest.raises(Died):
+        world.submit(most, **world.ports_until(Fate(0)))
+    with pytest.raises(TooManyRuns, match=f"sweep {frozen.id} asks for 10,000,000,001 runs"):
+        world.submit(with_runs(frozen, MAX_RUNS + 1))
+
+
+class Full(MemoryQueues):
+    """Takes no message."""
+
+    def send(self, queue: str, entries: Sequence[Entry]) -> list[Answer]:
+        return []
+
+
+def test_looks_at_the_queues_of_a_home_that_is_gone_are_forgotten_though_nothing_can_be_sent(
+    world: World,
+) -> None:
+    frozen = declare(5)
+    look = Look(
+        epoch=0, runs=RunSet.of(3), at_s=1.0, jobs_created_at_s=1.0, results_created_at_s=1.0
+    )
+    replace_looks(world.ledger, frozen.id, [look])
+    assert world.submit(frozen, queues=Full(clock=world.clock)).jobs_pending == 5
+    assert read_looks(world.ledger, frozen.id) == []
+
+
+def test_limits_are_changed_by_a_submit_that_brings_no_code(world: World) -> None:
+    sweep = world.submit(declare(5)).sweep_id
+    assert world.submit(declare(5, priority=2), None).changed == ("priority",)
+    assert world.store.control(sweep).code == CODE.sha256
 
 
 @pytest.mark.parametrize("job_size", [None, 0, 3])

@@ -1,0 +1,52 @@
+"""What reconcile sends where queues can only be counted, and what that does to its looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gapless.declaration.control import Asked
+from gapless.declaration.runset import RunSet
+from gapless.results.outcome import Outcome
+from gapless.storage import layout
+from queueing.port import Answer, Entry
+from receipts.ledger import open_ledger
+from receipts.reconcile import ExitStatus
+from tests.unit.receipts.world import CountedQueues, World, declare
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World(open_ledger("sqlite://"), tick_s=0.001)
+    yield made
+    made.ledger.close()
+
+
+class Full(CountedQueues):
+    """Takes no message."""
+
+    def send(self, queue: str, entries: list[Entry]) -> list[Answer]:
+        return []
+
+
+def test_a_sweep_of_which_nothing_could_be_sent_is_pending_as_a_whole(world: World) -> None:
+    full = Full(world.queues, world.clock)
+    sweep = world.submit(declare(20), queues=full, job_size=10).sweep_id
+    report = world.reconcile(sweep, queues=full)
+    assert (report.pending, report.in_flight) == (RunSet.span(0, 20), RunSet())
+    assert (report.jobs_pending, report.exit_status) == (2, ExitStatus.GAPS)
+
+
+def test_what_is_sent_makes_the_look_just_taken_void_and_announces_no_other(world: World) -> None:
+    queues = world.counted()
+    sweep = world.submit(declare(20), queues=queues, job_size=10).sweep_id
+    world.purge(layout.jobs_queue(sweep))
+    world.keep(sweep, {(0, Outcome.OK): RunSet.span(0, 10)})
+    # As after a resubmit that died when it had written the record.
+    world.store.ask(sweep, Asked(epoch=1, runs=RunSet.of(0), at_s=1.0))
+    world.now_s += 120.0
+    assert world.reconcile(sweep, queues=queues).look_again_in_s == pytest.approx(120.0)
+    report = world.reconcile(sweep, queues=queues, resubmit=True)
+    assert (report.unsent, report.jobs_sent) == (RunSet.of(0), 1)
+    assert report.look_again_in_s is None
