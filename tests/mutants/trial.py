@@ -184,7 +184,7 @@ class Trials:
         todo.sort(key=lambda each: each[1].place is not Place.BODY)
         print(f"{len(todo)} mutants to try", flush=True)
         gc.freeze()  # what is there now stays: no fork is to copy it page by page
-        done = _parallel(self._trials(todo, reach), self.wish.workers)
+        done = outcomes(self._trials(todo, reach), self.wish.workers)
         for number, (mutant, verdict, killer, took_s) in enumerate(done, start=1):
             finished = verdict.killed or not self.wish.quick
             commit_id = self.wish.commit_id if finished else self._half_tried
@@ -216,7 +216,7 @@ class Trials:
 
     def _trials(
         self, todo: Iterable[tuple[Source, Mutant, Known]], reach: Reach
-    ) -> Iterator[_Trial]:
+    ) -> Iterator[Trial]:
         for source, mutant, known in todo:
             who = reach.who(mutant)
             if self.wish.quick:
@@ -227,7 +227,7 @@ class Trials:
             first = [known.killer] if known.killer in reach.seconds else []
             order = [*first, *(name for name in (*tests, *seeds) if name not in first)]
             limit_s = 60.0 + 5.0 * sum(reach.seconds[name] for name in order)
-            yield _Trial(mutant, limit_s, self._trial(source, mutant, order))
+            yield Trial(mutant, limit_s, self._trial(source, mutant, order))
 
     def _trial(self, source: Source, mutant: Mutant, order: list[str]) -> Callable[[], list[str]]:
         def run() -> list[str]:
@@ -258,7 +258,7 @@ _HUNG = 99
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class Trial:
     mutant: Mutant
     limit_s: float
     run: Callable[[], list[str]]
@@ -266,7 +266,7 @@ class _Trial:
 
 @dataclass(slots=True)
 class _Running:
-    trial: _Trial
+    trial: Trial
     answer: int
     process: int
     folder: str
@@ -297,9 +297,7 @@ def _in_a_fork(action: Callable[[], None]) -> None:
         raise RuntimeError("measuring which test executes what ended with an error, shown above")
 
 
-def _parallel(
-    trials: Iterator[_Trial], workers: int
-) -> Iterator[tuple[Mutant, Verdict, str, float]]:
+def outcomes(trials: Iterator[Trial], workers: int) -> Iterator[tuple[Mutant, Verdict, str, float]]:
     """Keep this many trials going; give each as it ends."""
     running: dict[int, _Running] = {}
     more = True
@@ -323,7 +321,7 @@ def _parallel(
             _end(each, late=True)
 
 
-def _begin(trial: _Trial) -> _Running:
+def _begin(trial: Trial) -> _Running:
     answer, given = os.pipe()
     folder = tempfile.mkdtemp(prefix="mutant-")
     process = os.fork()
@@ -336,10 +334,19 @@ def _begin(trial: _Trial) -> _Running:
             said = trial.run()
         except BaseException as error:  # noqa: BLE001 (a fork never returns to its parent's code)
             said = [Verdict.NOT_RUN.name, repr(error)]
+            if _is_out_of_memory(error):
+                # Some breaks the test, some pytest itself: whoever runs it notices.
+                said = [Verdict.TESTS.name, "the memory it may use"]
         os.write(given, json.dumps(said).encode())
         os._exit(0)
     os.close(given)
     return _Running(trial, answer, process, folder, time.monotonic())
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    if error is None or isinstance(error, MemoryError):
+        return error is not None
+    return _is_out_of_memory(error.__cause__) or _is_out_of_memory(error.__context__)
 
 
 def _settle(folder: str) -> None:
