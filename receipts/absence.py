@@ -88,7 +88,7 @@ class Verdict:
     queue. `queues_made_anew`: all that lay on the queues of the last send is gone.
     """
 
-    gaps: Mapping[int, RunSet]
+    gaps: Mapping[int, RunSet] = field(default_factory=dict)
     looks: tuple[Look, ...] = ()
     look_again_in_s: float | None = None
     maybe_delivered: Mapping[int, RunSet] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
@@ -79,22 +79,22 @@ class ReconcileReport:
     cancelled: RunSet
     """Runs of a cancelled sweep that have no result: nothing will come of them."""
     exact: bool
-    look_again_in_s: float | None = None
-    maybe_delivered: RunSet = field(default_factory=RunSet)
-    queues_made_anew: bool = False
-    silent_s: Mapping[str, float] = field(default_factory=dict)
-    waiting: RunSet = field(default_factory=RunSet)
-    resubmitted: int = 0
-    jobs_sent: int = 0
-    jobs_pending: int = 0
-    refusals: tuple[str, ...] = ()
-    jobs_queued: int = 0
-    deliveries_queued: int = 0
-    damaged_messages: tuple[str, ...] = ()
-    newer_messages: int = 0
-    quarantined: int = 0
-    adopted_shards: tuple[str, ...] = ()
-    storage_problems: tuple[str, ...] = ()
+    look_again_in_s: float | None
+    maybe_delivered: RunSet
+    queues_made_anew: bool
+    silent_s: Mapping[str, float]
+    waiting: RunSet
+    resubmitted: int
+    jobs_sent: int
+    jobs_pending: int
+    refusals: tuple[str, ...]
+    jobs_queued: int
+    deliveries_queued: int
+    damaged_messages: tuple[str, ...]
+    newer_messages: int
+    quarantined: int
+    adopted_shards: tuple[str, ...]
+    storage_problems: tuple[str, ...]
 
     @property
     def stored_runs(self) -> int:
@@ -279,7 +279,7 @@ def _send_again(
     waiting: list[RunSet] = []
     for epoch, gaps in view.whereabouts.gaps.items():
         early = RunSet()
-        if view.seen is not None and policy.needs_history:
+        if view.seen is not None:
             created_at_s = view.seen.jobs.created_at_s
             history = ledger.sent_to(sweep_id, epoch=epoch, queue_created_at_s=created_at_s)
             early = policy.too_early(gaps, history, now_s=view.seen.began_at_s)
@@ -324,7 +324,7 @@ def _report(
     if declared.cancelled:
         cancelled = RunSet.union([*nowhere.values(), *places.in_flight.values()])
         nowhere = dict.fromkeys(nowhere, RunSet())
-    verdict = view.verdict or Verdict(gaps={})
+    verdict = view.verdict or Verdict()
     return ReconcileReport(
         sweep_id=declared.sweep_id,
         state=declared.control.state,

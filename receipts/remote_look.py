@@ -64,7 +64,7 @@ def judge_look(
     `lacking` was read after `seen`. Under the sweep's lock; a crash forgets this look at most.
     """
     earlier = read_looks(ledger, sweep_id)
-    verdict = Verdict(gaps={})
+    verdict = Verdict()
     if any(lacking.values()):
         sends = Sends(
             may_be_queued=may_be_queued(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import cast
 
 import pytest
@@ -18,6 +19,7 @@ from aggregator.commands import (
 )
 from aggregator.events import (
     CoverageRead,
+    CoverageUnread,
     DeleteFailed,
     Event,
     FlushFailed,
@@ -143,7 +145,7 @@ def test_a_delete_that_keeps_failing_is_tried_less_and_less_often() -> None:
     leases = tuple(each.lease for each in flush.batch)
     now = 1.0
     for longest_s in (0.25, 0.5, 1.0, 2.0):
-        state.handle(DeleteFailed(leases, SHARD, "away"), now)
+        assert not all_of(DropLeases, state.handle(DeleteFailed(leases, SHARD, "away"), now))
         assert not all_of(DeleteMessages, state.handle(Ticked(), now + longest_s * 0.49))
         now += longest_s
         assert one_of(DeleteMessages, state.handle(Ticked(), now)).leases == leases
@@ -181,6 +183,20 @@ def test_who_leaves_tries_a_delete_so_often_and_then_leaves_the_message_to_its_l
     assert one_of(DropLeases, commands).leases == (FIRST.lease,)
     assert one_of(Exit, commands).status == 0
     assert not all_of(ReleaseMessages, commands)
+
+
+def test_who_leaves_waits_for_every_delete() -> None:
+    state, flush = flushed()
+    state.handle(StopRequested(), 1.0)
+    state.handle(received(), 1.0)
+    batch = flush.batch
+    answer = ShardStored(SWEEP, flush.flush, SHARD, stored=batch[:2], final=((batch[2], FINAL),))
+    state.handle(dataclasses.replace(answer, rejected=((batch[3], "?"),)), 2.0)
+    assert not all_of(Exit, state.handle(MessagesDeleted((FIRST.lease, SECOND.lease)), 3.0))
+    assert not all_of(Exit, state.handle(MessagesDeleted((THIRD.lease,)), 3.0))
+    state.handle(MessageQuarantined(FOURTH.lease, WASTE), 3.0)
+    state.handle(CoverageUnread(SWEEP, "away"), 3.0)
+    assert one_of(Exit, state.handle(MessagesDeleted((FOURTH.lease,)), 3.0)).status == 0
 
 
 def test_who_leaves_tries_a_quarantine_so_often_and_then_gives_the_message_back() -> None:

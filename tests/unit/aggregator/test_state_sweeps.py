@@ -8,8 +8,11 @@ from aggregator.commands import (
     AdoptOrphans,
     DeleteMessages,
     DropLeases,
+    Exit,
     Flush,
+    HoldLeases,
     PollSweeps,
+    QuarantineMessage,
     ReadCoverage,
     ReceiveDeliveries,
 )
@@ -18,6 +21,7 @@ from aggregator.events import (
     CoverageUnread,
     Event,
     MessageQuarantined,
+    MessagesDeleted,
     MessageUndecodable,
     OrphansAdopted,
     ShardStored,
@@ -166,3 +170,45 @@ def test_the_home_is_read_again_a_while_after_it_was_read() -> None:
     state.handle(RUNNING, 30.0)
     assert not all_of(PollSweeps, state.handle(Ticked(), 34.9))
     assert all_of(PollSweeps, state.handle(Ticked(), 35.0))
+
+
+def test_nobody_leaves_before_the_home_was_read() -> None:
+    state = AggregatorState(Policy(lease_s=900.0, until_complete=True), 0.0)
+    assert all_of(PollSweeps, state.handle(Ticked(), 0.0))
+    assert not all_of(Exit, state.handle(Ticked(), 1.0))
+    assert all_of(Exit, state.handle(GONE, 2.0))
+
+
+def test_what_was_adopted_is_read_at_once() -> None:
+    state = met(adopt_s=300.0)
+    assert all_of(AdoptOrphans, state.handle(Ticked(), 400.0))
+    state.handle(READ, 400.0)
+    assert not all_of(ReadCoverage, state.handle(OrphansAdopted(SWEEP, 0), 401.0))
+    assert all_of(AdoptOrphans, state.handle(Ticked(), 800.0))
+    state.handle(READ, 800.0)
+    assert all_of(ReadCoverage, state.handle(OrphansAdopted(SWEEP, 1), 801.0))
+
+
+def test_every_delivery_of_one_receive_is_held() -> None:
+    others = (buffered(10, 20), buffered(20, 30))
+    commands = met().handle(received(DELIVERY, *others), 1.0)
+    held = [each.leases for each in all_of(HoldLeases, commands)]
+    assert held == [(each.lease,) for each in (DELIVERY, *others)]
+
+
+def test_a_delivery_on_the_queue_of_another_sweep_is_set_aside_as_it_came() -> None:
+    stray = buffered(0, 10, sweep="other-11111111")
+    command = one_of(QuarantineMessage, met().handle(received(stray), 0.0))
+    assert (command.lease, command.body) == (stray.lease, stray.body)
+
+
+def test_after_a_delivery_a_queue_must_be_empty_for_long_again_before_its_sweep_rests() -> None:
+    state = met(rest_s=60.0, rest_after_s=600.0, flush_age_s=1.0)
+    assert not rests_at(state, 100.0)
+    state.handle(received(DELIVERY), 500.0)
+    flush = one_of(Flush, state.handle(Ticked(), 501.0))
+    state.handle(ShardStored(SWEEP, flush.flush, SHARD, stored=flush.batch), 501.0)
+    state.handle(MessagesDeleted((DELIVERY.lease,)), 501.0)
+    assert not rests_at(state, 502.0)
+    assert not rests_at(state, 1101.0)
+    assert rests_at(state, 1102.0)

@@ -26,7 +26,22 @@ FLYING = ReconcileReport(
     pending=RunSet(),
     cancelled=RunSet(),
     exact=False,
+    look_again_in_s=None,
+    maybe_delivered=RunSet(),
+    queues_made_anew=False,
+    silent_s={},
+    waiting=RunSet(),
+    resubmitted=0,
+    jobs_sent=0,
+    jobs_pending=0,
+    refusals=(),
     jobs_queued=1,
+    deliveries_queued=0,
+    damaged_messages=(),
+    newer_messages=0,
+    quarantined=0,
+    adopted_shards=(),
+    storage_problems=(),
 )
 
 

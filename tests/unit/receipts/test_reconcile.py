@@ -37,6 +37,9 @@ def test_a_sweep_just_submitted_is_in_flight(world: World) -> None:
     assert (report.total, report.submitted, report.stored_runs) == (100, 100, 0)
     assert report.in_flight == RunSet.span(0, 100)
     assert not report.gaps
+    assert report.sweep_id == sweep
+    assert (report.gaps, report.unsent, report.pending) == (RunSet(), RunSet(), RunSet())
+    assert (report.cancelled, report.waiting) == (RunSet(), RunSet())
     assert report.jobs_queued == 100
     assert report.exact
     assert report.look_again_in_s is None
@@ -200,7 +203,7 @@ def test_a_cancelled_sweep_is_told_and_nothing_is_sent(world: World) -> None:
     report = world.reconcile(sweep, resubmit=True)
     assert report.state is ControlState.CANCELLED
     assert report.cancelled == RunSet.span(25, 100)
-    assert not report.gaps
+    assert (report.gaps, report.unsent, report.pending) == (RunSet(), RunSet(), RunSet())
     assert report.exit_status is ExitStatus.GAPS
     assert world.on_queue(sweep) == {}
 

@@ -36,6 +36,23 @@ def test_a_sweep_of_which_nothing_could_be_sent_is_pending_as_a_whole(world: Wor
     report = world.reconcile(sweep, queues=full)
     assert (report.pending, report.in_flight) == (RunSet.span(0, 20), RunSet())
     assert (report.jobs_pending, report.exit_status) == (2, ExitStatus.GAPS)
+    assert (report.damaged_messages, report.newer_messages) == ((), 0)
+
+
+def test_a_gap_whose_new_job_could_not_be_sent_is_pending_and_not_in_flight(world: World) -> None:
+    queues = world.counted()
+    sweep = world.submit(declare(20), queues=queues, job_size=10).sweep_id
+    lost = world.purge(layout.jobs_queue(sweep))
+    for _ in range(2):
+        world.now_s += 120.0
+        report = world.reconcile(sweep, queues=queues)
+    assert report.gaps == lost
+    full = Full(world.queues, world.clock)
+    assert world.reconcile(sweep, queues=full, resubmit=True, force=True).jobs_pending == 20
+    # From now on the counts say that jobs may be queued.
+    world.queues.send(layout.jobs_queue(sweep), [Entry("a remainder")])
+    report = world.reconcile(sweep, queues=full)
+    assert (report.pending, report.in_flight) == (lost, RunSet())
 
 
 def test_what_is_sent_makes_the_look_just_taken_void_and_announces_no_other(world: World) -> None:
@@ -50,3 +67,15 @@ def test_what_is_sent_makes_the_look_just_taken_void_and_announces_no_other(worl
     report = world.reconcile(sweep, queues=queues, resubmit=True)
     assert (report.unsent, report.jobs_sent) == (RunSet.of(0), 1)
     assert report.look_again_in_s is None
+
+
+def test_a_shard_without_its_manifest_is_looked_into_after_a_minute_and_not_before(
+    world: World,
+) -> None:
+    sweep = world.submit(declare(20), job_size=10).sweep_id
+    world.blobs.put(layout.shard(sweep, "shard-0000"), b"the rest was lost with its writer")
+    world.now_s += 59.9
+    assert world.reconcile(sweep).storage_problems == ()
+    world.now_s += 0.2
+    (problem,) = world.reconcile(sweep).storage_problems
+    assert "shard-0000" in problem
