@@ -135,14 +135,15 @@ def send_pending(
     QueueUnavailable: what was not acknowledged stays pending; the next call sends it.
     """
     sending = Sending()
+    sending.jobs_pending = ledger.count(sweep_id, State.PENDING)
     for _ in range(_TRIES):
-        if ledger.count(sweep_id, State.PENDING) == 0:
+        if sending.jobs_pending == 0:
             break
         with telling_what_waits(sweep_id, ledger=ledger):
             _send_once(
                 sweep_id, sending, ledger=ledger, queues=queues, clock=clock, priority=priority
             )
-    sending.jobs_pending = ledger.count(sweep_id, State.PENDING)
+        sending.jobs_pending = ledger.count(sweep_id, State.PENDING)
     return sending
 
 

@@ -77,6 +77,49 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 """What may become of a receipt's state."""
 _BEFORE_SENT = [each.value for each, after in TRANSITIONS.items() if State.SENT in after]
 
+# Written once: SQLAlchemy takes longer to build and to recognise one of these than to execute it.
+_OF_SWEEP = receipts.c.sweep == sa.bindparam("of_sweep")
+_SWEEP_ROW = sa.select(sweeps).where(sweeps.c.id == sa.bindparam("of_sweep"))
+_LAST_GENERATION = sa.select(sa.func.max(receipts.c.generation)).where(_OF_SWEEP)
+_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(receipts)
+    .where(_OF_SWEEP, receipts.c.state == sa.bindparam("of_state"))
+)
+_RUNS = sa.select(receipts.c.epoch, receipts.c.state, receipts.c.runs).where(_OF_SWEEP)
+_PENDING = (
+    sa.select(receipts.c.id, receipts.c.epoch, receipts.c.runs, receipts.c.job)
+    .where(
+        _OF_SWEEP,
+        receipts.c.state == State.PENDING.value,
+        receipts.c.id > sa.bindparam("after"),
+    )
+    .order_by(receipts.c.id)
+    .limit(sa.bindparam("most"))
+)
+_MARK_SENT = (
+    sa.update(receipts)
+    .where(
+        receipts.c.id.in_(sa.bindparam("ids", expanding=True)),
+        receipts.c.state.in_(_BEFORE_SENT),
+    )
+    .values(
+        state=State.SENT.value,
+        queue_created_at_s=sa.bindparam("created"),
+        sent_at_s=sa.bindparam("sent"),
+    )
+)
+_SENT_TO = (
+    sa.select(receipts.c.runs, receipts.c.sent_at_s, receipts.c.queue_created_at_s)
+    .where(
+        _OF_SWEEP,
+        receipts.c.epoch == sa.bindparam("of_epoch"),
+        receipts.c.state == State.SENT.value,
+        receipts.c.queue_created_at_s == sa.bindparam("created"),
+    )
+    .order_by(receipts.c.sent_at_s)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SweepRow:
@@ -183,8 +226,10 @@ class Ledger:
 
     def sweep(self, sweep_id: str) -> SweepRow | None:
         """Give the row of a sweep, None when the ledger knows nothing of it."""
-        query = sa.select(sweeps).where(sweeps.c.id == sweep_id)
-        row = self._database.read(lambda connection: connection.execute(query).one_or_none())
+        wanted = {"of_sweep": sweep_id}
+        row = self._database.read(
+            lambda connection: connection.execute(_SWEEP_ROW, wanted).one_or_none()
+        )
         if row is None:
             return None
         return SweepRow(
@@ -213,9 +258,9 @@ class Ledger:
 
     def next_generation(self, sweep_id: str) -> int:
         """Give the number of a new round of sending, >= 1: round 0 is what submit sends."""
-        query = sa.select(sa.func.max(receipts.c.generation)).where(receipts.c.sweep == sweep_id)
+        wanted = {"of_sweep": sweep_id}
         last: int | None = self._database.read(
-            lambda connection: connection.execute(query).scalar_one()
+            lambda connection: connection.execute(_LAST_GENERATION, wanted).scalar_one()
         )
         return 1 if last is None else last + 1
 
@@ -232,17 +277,8 @@ class Ledger:
 
     def pending(self, sweep_id: str, *, after: int, most: int) -> list[PendingReceipt]:
         """Give up to `most` pending receipts with an id above `after`, by id."""
-        query = (
-            sa.select(receipts.c.id, receipts.c.epoch, receipts.c.runs, receipts.c.job)
-            .where(
-                receipts.c.sweep == sweep_id,
-                receipts.c.state == State.PENDING.value,
-                receipts.c.id > after,
-            )
-            .order_by(receipts.c.id)
-            .limit(most)
-        )
-        rows = self._database.read(lambda connection: connection.execute(query).all())
+        wanted = {"of_sweep": sweep_id, "after": after, "most": most}
+        rows = self._database.read(lambda connection: connection.execute(_PENDING, wanted).all())
         return [
             PendingReceipt(id=row.id, epoch=row.epoch, runs=self._runs(row.runs), job=row.job)
             for row in rows
@@ -252,34 +288,23 @@ class Ledger:
         """Mark receipts, at most some thousands, as sent. Safe to repeat."""
         if not ids:
             return
-        statement = (
-            sa.update(receipts)
-            .where(receipts.c.id.in_(ids), receipts.c.state.in_(_BEFORE_SENT))
-            .values(
-                state=State.SENT.value, queue_created_at_s=queue_created_at_s, sent_at_s=sent_at_s
-            )
-        )
-        self._database.write(lambda connection: connection.execute(statement))
+        values = {"ids": ids, "created": queue_created_at_s, "sent": sent_at_s}
+        self._database.write(lambda connection: connection.execute(_MARK_SENT, values))
 
     def count(self, sweep_id: str, state: State) -> int:
         """Count a sweep's receipts in a state."""
-        query = (
-            sa.select(sa.func.count())
-            .select_from(receipts)
-            .where(receipts.c.sweep == sweep_id, receipts.c.state == state.value)
+        wanted = {"of_sweep": sweep_id, "of_state": state.value}
+        return self._database.read(
+            lambda connection: int(connection.execute(_COUNT, wanted).scalar_one())
         )
-        return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     def submitted(self, sweep_id: str) -> Submitted:
         """Join the runs of all receipts of a sweep, by epoch and state."""
-        query = sa.select(receipts.c.epoch, receipts.c.state, receipts.c.runs).where(
-            receipts.c.sweep == sweep_id
-        )
 
         def join(connection: sa.Connection) -> Submitted:
             sent: dict[int, RunSet] = {}
             pending: dict[int, RunSet] = {}
-            with _paged(connection, query) as found:
+            with _paged(connection, _RUNS, {"of_sweep": sweep_id}) as found:
                 for page in found.partitions():
                     parts: dict[tuple[int, bool], list[RunSet]] = {}
                     for epoch, state, runs in page:
@@ -296,17 +321,8 @@ class Ledger:
         self, sweep_id: str, *, epoch: int, queue_created_at_s: float
     ) -> Iterator[SentReceipt]:
         """Give the sent receipts of an epoch whose queue is the one created then, oldest first."""
-        query = (
-            sa.select(receipts.c.runs, receipts.c.sent_at_s, receipts.c.queue_created_at_s)
-            .where(
-                receipts.c.sweep == sweep_id,
-                receipts.c.epoch == epoch,
-                receipts.c.state == State.SENT.value,
-                receipts.c.queue_created_at_s == queue_created_at_s,
-            )
-            .order_by(receipts.c.sent_at_s)
-        )
-        rows = self._database.read(lambda connection: connection.execute(query).all())
+        wanted = {"of_sweep": sweep_id, "of_epoch": epoch, "created": queue_created_at_s}
+        rows = self._database.read(lambda connection: connection.execute(_SENT_TO, wanted).all())
         for row in rows:
             yield SentReceipt(
                 runs=self._runs(row.runs),
@@ -405,10 +421,12 @@ def _need_folder(path: Path) -> None:
 
 
 def _paged(
-    connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]
+    connection: sa.Connection,
+    query: sa.Select[*tuple[Any, ...]],
+    wanted: Mapping[str, Any] | None = None,
 ) -> sa.CursorResult[*tuple[Any, ...]]:
     """Give the rows of a query of which there may be millions; to be closed in any case."""
-    return connection.execute(query, execution_options={"yield_per": _READ_AT_ONCE})
+    return connection.execute(query, wanted, execution_options={"yield_per": _READ_AT_ONCE})
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

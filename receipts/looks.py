@@ -6,7 +6,7 @@ been nowhere at every look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,24 @@ __all__ = [
 ]
 
 _READ_AT_ONCE = 2_000
+
+# Written once: SQLAlchemy takes longer to build and to recognise one of these than to execute it.
+_OF_SWEEP = receipts.c.sweep == sa.bindparam("of_sweep")
+_LOOKS_OF_SWEEP = looks.c.sweep == sa.bindparam("of_sweep")
+_LOOKS = sa.select(looks).where(_LOOKS_OF_SWEEP).order_by(looks.c.at_s)
+_FORGET_LOOKS = sa.delete(looks).where(_LOOKS_OF_SWEEP)
+_LAST_SENT = sa.select(sa.func.max(receipts.c.sent_at_s)).where(_OF_SWEEP)
+_MAYBE_SENT = sa.select(receipts.c.epoch, receipts.c.runs).where(
+    _OF_SWEEP,
+    receipts.c.state == State.SENT.value,
+    receipts.c.queue_created_at_s == sa.bindparam("created"),
+    receipts.c.sent_at_s > sa.bindparam("since"),
+)
+_MAYBE_UNKNOWN = sa.select(receipts.c.epoch, receipts.c.runs).where(
+    _OF_SWEEP,
+    receipts.c.state == State.UNKNOWN.value,
+    receipts.c.created_at_s > sa.bindparam("since"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class MayBeQueued:
 
 def read_looks(ledger: Ledger, sweep_id: str) -> list[Look]:
     """Give the first looks of a sweep, earliest first."""
-    query = sa.select(looks).where(looks.c.sweep == sweep_id).order_by(looks.c.at_s)
+    wanted = {"of_sweep": sweep_id}
     return [
         Look(
             epoch=row.epoch,
@@ -70,7 +88,7 @@ def read_looks(ledger: Ledger, sweep_id: str) -> list[Look]:
             jobs_created_at_s=row.jobs_created_at_s,
             results_created_at_s=row.results_created_at_s,
         )
-        for row in ledger.database.read(lambda connection: connection.execute(query).all())
+        for row in ledger.database.read(lambda connection: connection.execute(_LOOKS, wanted).all())
     ]
 
 
@@ -89,7 +107,7 @@ def replace_looks(ledger: Ledger, sweep_id: str, new: Sequence[Look]) -> None:
     ]
 
     def replace(connection: sa.Connection) -> None:
-        connection.execute(sa.delete(looks).where(looks.c.sweep == sweep_id))
+        connection.execute(_FORGET_LOOKS, {"of_sweep": sweep_id})
         if rows:
             connection.execute(sa.insert(looks), rows)
 
@@ -108,40 +126,29 @@ def may_be_queued(
 
     A receipt made anew tells when it was made, which is after its job was sent.
     """
-    of_sweep = receipts.c.sweep == sweep_id
-    sent = (
-        of_sweep,
-        receipts.c.state == State.SENT.value,
-        receipts.c.queue_created_at_s == queue_created_at_s,
-        receipts.c.sent_at_s > since_s,
-    )
-    unknown = (
-        of_sweep,
-        receipts.c.state == State.UNKNOWN.value,
-        receipts.c.created_at_s > since_s,
-    )
+    wanted = {"of_sweep": sweep_id, "since": since_s}
     return MayBeQueued(
-        sent=_joined(ledger, sent),
-        unknown=_joined(ledger, unknown),
+        sent=_joined(ledger, _MAYBE_SENT, {**wanted, "created": queue_created_at_s}),
+        unknown=_joined(ledger, _MAYBE_UNKNOWN, wanted),
     )
 
 
 def last_sent_at_s(ledger: Ledger, sweep_id: str) -> float | None:
     """Give when a job of the sweep was sent last, None when the ledger knows of none."""
-    query = sa.select(sa.func.max(receipts.c.sent_at_s)).where(receipts.c.sweep == sweep_id)
+    wanted = {"of_sweep": sweep_id}
     found: float | None = ledger.database.read(
-        lambda connection: connection.execute(query).scalar_one()
+        lambda connection: connection.execute(_LAST_SENT, wanted).scalar_one()
     )
     return found
 
 
-def _joined(ledger: Ledger, wanted: Iterable[sa.ColumnElement[bool]]) -> dict[int, RunSet]:
-    query = sa.select(receipts.c.epoch, receipts.c.runs).where(*wanted)
-
+def _joined(
+    ledger: Ledger, query: sa.Select[int, bytes], wanted: Mapping[str, Any]
+) -> dict[int, RunSet]:
     def join(connection: sa.Connection) -> dict[int, RunSet]:
         joined: dict[int, RunSet] = {}
         options = {"yield_per": _READ_AT_ONCE}
-        with connection.execute(query, execution_options=options) as found:
+        with connection.execute(query, wanted, execution_options=options) as found:
             for page in found.partitions():
                 sets: dict[int, list[RunSet]] = {}
                 for epoch, runs in page:

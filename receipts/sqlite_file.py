@@ -64,6 +64,8 @@ class SqliteDatabase:
         self.location = location
         self.path = path
         self._engine = engine
+        # Made once: a new one for each read costs as much as the statement that is read.
+        self._reading = engine.execution_options(**{_SNAPSHOT: True})
         self._turn = threading.RLock()
         self._inside = False
         self._files: list[_File] = []
@@ -103,7 +105,7 @@ class SqliteDatabase:
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
         """Give a connection that reads one consistent state and does not wait for writers."""
-        with self._running(self._engine.execution_options(**{_SNAPSHOT: True})) as connection:
+        with self._running(self._reading) as connection:
             yield connection
 
     @contextmanager
