@@ -21,11 +21,15 @@ class Outcome(enum.IntEnum):
     @classmethod
     def of_label(cls, label: str) -> "Outcome":
         """Read a label; ValueError when it is none."""
-        for each in cls:
-            if each.label == label:
-                return each
-        raise ValueError(f"no outcome is called {label!r}; there are ok, failed, timeout and lost")
+        found = _BY_LABEL.get(label)
+        if found is None:
+            raise ValueError(
+                f"no outcome is called {label!r}; there are ok, failed, timeout and lost"
+            )
+        return found
 
+
+_BY_LABEL = {each.label: each for each in Outcome}
 
 COUNTING_ORDER = (Outcome.OK, Outcome.FAILED, Outcome.TIMEOUT, Outcome.LOST)
 """Where manifests show several outcomes of one run and epoch, it counts as the first of these."""

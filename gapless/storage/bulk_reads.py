@@ -24,6 +24,9 @@ def read_many(blobs: Blobs, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
 
     What was given before an error was raised need not be read again.
     """
+    if not keys:
+        # Most of the time there is nothing new, and asking what the blobs can do takes a while.
+        return
     if isinstance(blobs, BulkReads):
         yield from blobs.get_many(keys)
         return
