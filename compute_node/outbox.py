@@ -55,8 +55,7 @@ class Outbox:
             if self._on_disk >= self._disk_bytes:
                 return False
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            return shutil.disk_usage(self._folder).free > self._free_bytes
+            return self._free() > self._free_bytes
         except OSError:
             # Full to the last block, read-only or gone: what waits in memory is still delivered.
             return False
@@ -124,6 +123,13 @@ class Outbox:
     def close(self) -> None:
         """Remove what is left on disk."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._folder).free
+        except FileNotFoundError:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self._folder).free
 
     def _spool(self, key: int, text: bytes) -> bool:
         path = self._path(key)
