@@ -7,15 +7,21 @@ name under /valid.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5s
+from h5py import h5a, h5d, h5s
 from numpy.typing import NDArray
 
 from gapless.results.columns import ColumnKind, ValueColumn, text_array
-from gapless.results.dataset_creation import create_numbers, create_texts
+from gapless.results.dataset_creation import (
+    create_numbers,
+    create_text_attribute,
+    create_texts,
+    text_types,
+)
 from gapless.results.outcome import Outcome
 from gapless.results.shard_rows import Labels
 
@@ -23,6 +29,7 @@ __all__ = [
     "OUTCOME_DTYPE",
     "read_labels",
     "read_numbers",
+    "read_text_attribute",
     "read_texts",
     "read_value",
     "write_labels",
@@ -42,12 +49,12 @@ _JSON_MARK = "json"
 
 def write_numbers(
     group: h5py.Group, name: str, data: NDArray[Any], dtype: Any = None
-) -> h5py.Dataset:
+) -> h5d.DatasetID:
     """Store an array of numbers (n, …), packed when it has rows."""
     kind = data.dtype if dtype is None else dtype
     chunk = None
     if data.size:
-        row_bytes = max(1, data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64)))
+        row_bytes = max(1, data.dtype.itemsize * math.prod(data.shape[1:]))
         rows = min(len(data), max(1, _CHUNK_BYTES // row_bytes))
         chunk = (rows, *data.shape[1:])
     return create_numbers(group, name, data, dtype=kind, chunk=chunk)
@@ -63,10 +70,26 @@ def read_numbers(group: h5py.Group, name: str) -> NDArray[Any]:
     return data
 
 
-def write_texts(group: h5py.Group, name: str, texts: NDArray[Any] | list[str]) -> h5py.Dataset:
+def write_texts(group: h5py.Group, name: str, texts: NDArray[Any] | list[str]) -> h5d.DatasetID:
     """Store texts (n,) as variable-length UTF-8."""
     data = text_array(texts) if isinstance(texts, list) else texts
     return create_texts(group, name, data)
+
+
+def read_text_attribute(file: h5py.File, name: str) -> str:
+    """Give the text of an attribute; ValueError, or what h5py raises, when it holds none."""
+    # Past h5py's own objects, as numbers are: they ask for the type of each anew.
+    attribute = h5a.open(file.id, name.encode("utf-8"))
+    if attribute.shape != ():
+        # HDF5 would write all its texts where there is room for one.
+        raise ValueError(f"{name} holds a list")
+    _, held = text_types()
+    text = np.empty((), dtype=object)
+    attribute.read(text, mtype=held)
+    found: bytes | None = text.item()
+    if found is None:
+        raise ValueError(f"{name} holds nothing")
+    return found.decode("utf-8")
 
 
 def read_texts(dataset: h5py.Dataset, rows: slice = slice(None)) -> NDArray[Any]:
@@ -107,7 +130,7 @@ def write_value(group: h5py.Group, name: str, column: ValueColumn, valid: h5py.G
     if column.kind in (ColumnKind.STR, ColumnKind.JSON):
         dataset = write_texts(group, name, column.data)
         if column.kind is ColumnKind.JSON:
-            dataset.attrs["encoding"] = _JSON_MARK
+            create_text_attribute(dataset, "encoding", _JSON_MARK)
     elif column.offsets is not None:
         ragged = group.create_group(name)
         write_numbers(ragged, "data", column.data)

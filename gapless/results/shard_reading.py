@@ -21,6 +21,7 @@ from gapless.results.outcome import Outcome
 from gapless.results.shard_datasets import (
     read_labels,
     read_numbers,
+    read_text_attribute,
     read_texts,
     read_value,
 )
@@ -62,22 +63,23 @@ class ShardFile:
                 raise
 
     def _read_attributes(self) -> None:
-        attributes = self._file.attrs
-        name, _, major = str(attributes["format"]).partition("/")
+        file = self._file
+        name, _, major = read_text_attribute(file, "format").partition("/")
         if name != "gapless.shard" or not (major.isascii() and major.isdigit()):
             raise ValueError("it is some other HDF5 file")
         if int(major) != _MAJOR:
             raise NewerFormat(kind="shard", found=int(major), known=_MAJOR)
-        if attributes["shard"] != self.shard_id:
-            raise ValueError(f"it is shard {attributes['shard']}")
-        self.sweep_id = str(attributes["sweep"])
-        self.declaration_json = str(attributes["declaration"]).encode("utf-8")
+        found = read_text_attribute(file, "shard")
+        if found != self.shard_id:
+            raise ValueError(f"it is shard {found}")
+        self.sweep_id = read_text_attribute(file, "sweep")
+        self.declaration_json = read_text_attribute(file, "declaration").encode("utf-8")
         self.origin = Origin(
-            str(attributes["origin_flushed_at"]),
-            str(attributes["origin_aggregator"]),
-            int(attributes["origin_number"]),
+            read_text_attribute(file, "origin_flushed_at"),
+            read_text_attribute(file, "origin_aggregator"),
+            int(file.attrs["origin_number"]),
         )
-        self.replaces = tuple(str(each) for each in attributes.get("replaces", ()))
+        self.replaces = tuple(str(each) for each in file.attrs.get("replaces", ()))
 
     def __enter__(self) -> Self:
         return self

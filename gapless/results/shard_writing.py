@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gapless.results.block import AttemptRecord, Block, ErrorRecord
 from gapless.results.columns import ColumnKind, ValueColumn, text_array
+from gapless.results.dataset_creation import create_text_attribute
 from gapless.results.manifest import Manifest
 from gapless.results.origin import Origin, shard_id
 from gapless.results.shard_datasets import (
@@ -38,7 +39,7 @@ __all__ = ["EncodedShard", "ParameterColumn", "RunLookup", "encode_shard", "para
 
 _FORMAT = "gapless.shard/1"
 
-_GROWTH_BYTES = 4 * 2**20
+_GROWTH_BYTES = 64 * 2**10
 _PARAMETER_KINDS = {
     "int": ColumnKind.INT64,
     "float": ColumnKind.FLOAT64,
@@ -100,12 +101,15 @@ def encode_shard(
     # Before the file is open: it may read a table of the space from storage.
     parameters = runs.parameters(rows.run)
     with _file_in_memory() as file:
-        file.attrs["format"] = _FORMAT
-        file.attrs["sweep"] = sweep_id
-        file.attrs["shard"] = name
-        file.attrs["declaration"] = declaration_json.decode("utf-8")
-        file.attrs["origin_flushed_at"] = origin.flushed_at
-        file.attrs["origin_aggregator"] = origin.aggregator
+        for key, text in (
+            ("format", _FORMAT),
+            ("sweep", sweep_id),
+            ("shard", name),
+            ("declaration", declaration_json.decode("utf-8")),
+            ("origin_flushed_at", origin.flushed_at),
+            ("origin_aggregator", origin.aggregator),
+        ):
+            create_text_attribute(file.id, key, text)
         file.attrs["origin_number"] = origin.number
         _write_rows(file, rows)
         _write_parameters(file, parameters)
@@ -181,8 +185,10 @@ def _write_rows(file: h5py.File, rows: RowColumns) -> None:
     write_numbers(group, "outcome", rows.outcome, OUTCOME_DTYPE)
     write_numbers(group, "complete", rows.complete)
     write_numbers(group, "attempt", rows.attempt)
-    write_numbers(group, "started", rows.started_s).attrs["units"] = "s since 1970-01-01 UTC"
-    write_numbers(group, "duration", rows.duration_s).attrs["units"] = "s"
+    # In one line: the numbers reach the file when nobody holds their dataset any more.
+    since_1970 = "s since 1970-01-01 UTC"
+    create_text_attribute(write_numbers(group, "started", rows.started_s), "units", since_1970)
+    create_text_attribute(write_numbers(group, "duration", rows.duration_s), "units", "s")
     write_labels(group, "node", rows.node)
     write_labels(group, "code", rows.code)
 

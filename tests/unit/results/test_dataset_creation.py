@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from gapless.results.columns import text_array
-from gapless.results.dataset_creation import create_numbers, create_texts
-from gapless.results.shard_datasets import OUTCOME_DTYPE
+from gapless.results.dataset_creation import (
+    create_numbers,
+    create_text_attribute,
+    create_texts,
+)
+from gapless.results.shard_datasets import OUTCOME_DTYPE, read_text_attribute
 
 
 def _file(name: str) -> h5py.File:
@@ -59,7 +63,7 @@ def test_numbers_are_stored_as_h5py_would(
     with _file("ours") as ours, _file("theirs") as theirs:
         mine = create_numbers(ours, "größe", data, dtype=kind, chunk=chunk)
         plain = theirs.create_dataset("größe", data=data, dtype=kind, track_times=False, **packed)
-        assert _facts(mine) == _facts(plain)
+        assert _facts(h5py.Dataset(mine)) == _facts(plain)
         np.testing.assert_array_equal(ours["größe"][()], data)
         np.testing.assert_array_equal(ours["größe"][()], theirs["größe"][()])
 
@@ -72,8 +76,21 @@ def test_texts_are_stored_as_h5py_would(texts: list[str]) -> None:
         plain = theirs.create_dataset(
             "text", data=data, dtype=h5py.string_dtype("utf-8"), track_times=False
         )
-        assert _facts(mine) == _facts(plain)
+        assert _facts(h5py.Dataset(mine)) == _facts(plain)
         assert ours["text"].asstr()[()].tolist() == texts
+
+
+@pytest.mark.parametrize("text", ["", "s", "größe ✓", "x" * 5_000], ids=len)
+def test_a_text_attribute_is_stored_as_h5py_would(text: str) -> None:
+    def stored(file: h5py.File) -> tuple[Any, ...]:
+        found = h5py.h5a.open(file.id, b"units")
+        return found.get_type(), found.shape, found.get_storage_size(), file.attrs["units"]
+
+    with _file("ours") as ours, _file("theirs") as theirs:
+        create_text_attribute(ours.id, "units", text)
+        theirs.attrs["units"] = text
+        assert stored(ours) == stored(theirs)
+        assert read_text_attribute(ours, "units") == text
 
 
 def test_a_dataset_takes_attributes_as_any_other() -> None:
@@ -81,8 +98,24 @@ def test_a_dataset_takes_attributes_as_any_other() -> None:
         made = create_numbers(
             ours, "started", np.arange(3.0), dtype=np.dtype(np.float64), chunk=(3,)
         )
-        made.attrs["units"] = "s"
+        create_text_attribute(made, "units", "s")
         assert dict(ours["started"].attrs) == {"units": "s"}
+
+
+def test_an_attribute_that_is_no_text_is_not_read_as_one() -> None:
+    with _file("ours") as ours:
+        for name, value in (
+            ("number", 1),
+            ("list", ["a", "b"]),
+            ("bytes", np.bytes_(b"a")),
+            ("nothing", h5py.Empty("f8")),
+            ("no text", h5py.Empty(h5py.string_dtype())),
+        ):
+            ours.attrs[name] = value
+            with pytest.raises((OSError, ValueError)):
+                read_text_attribute(ours, name)
+        with pytest.raises(KeyError):
+            read_text_attribute(ours, "missing")
 
 
 def test_enumerations_of_one_integer_are_told_apart() -> None:
