@@ -269,9 +269,11 @@ class SweepStore:
             name = blob.key[len(prefix) :].removesuffix(".json")
             if name.isascii() and name.isdigit():
                 found[int(name)] = blob
-        kept, listed = self._kept.get(prefix, {}), set(found.values())
+        kept = self._kept.get(prefix, {})
         # Two threads may do this at once: then a record that is still there is read again.
-        self._kept[prefix] = {blob: record for blob, record in kept.items() if blob in listed}
+        self._kept[prefix] = (
+            {blob: kept[blob] for blob in found.values() if blob in kept} if kept else {}
+        )
         return dict(sorted(found.items()))
 
     def _read_listed(self, prefix: str, blob: Blob, decode: Callable[[bytes], _Record]) -> _Record:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from compute_node.rules import Remainders
+from gapless.storage.blobs import Blob
 from gapless.storage.memory import MemoryBlobs
 from queueing.errors import QueueUnavailable
 from queueing.memory import MemoryQueues
@@ -36,7 +37,7 @@ _BARRED_S = 60.0
 """Amazon SQS API Reference, DeleteQueue: wait 60 seconds before making a queue of the name."""
 
 
-Moved = dict[str, tuple[bytes, float]]
+Moved = dict[str, tuple[bytes, Blob]]
 """Blobs that were moved out of the home, by key."""
 
 
@@ -261,12 +262,15 @@ class WatchedBlobs(MemoryBlobs):
         """Take everything of that prefix out of the home; give it."""
         moved = {key: blob for key, blob in self._blobs.items() if key.startswith(prefix)}
         for key in moved:
-            del self._blobs[key]
+            self._drop(key)
         return moved
 
     def put_back(self, moved: Moved) -> None:
         """Put what was taken out back, but for what was written anew meanwhile."""
-        self._blobs = {**moved, **self._blobs}
+        for key, kept in moved.items():
+            if key not in self._blobs:
+                self._keep(key, b"")
+                self._blobs[key] = kept
 
     def flip(self, key: str, place: float) -> None:
         """Flip a bit of a shard, `place` (0 to 1) of the way through it: its rows count no more."""
