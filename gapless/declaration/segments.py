@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from gapless.declaration.canonical import canonical_json
+from gapless.declaration.canonical import canonical_json, check_value
 from gapless.declaration.errors import DamagedMessage, DeclarationError, NewerFormat
 from gapless.declaration.frozen import points_in
 from gapless.declaration.mixing import key_words
@@ -156,7 +156,7 @@ def _read(data: bytes) -> _Wire:
                 raise NewerFormat(kind="segment", found=int(major[:9]), known=_MAJOR)
             wire = msgspec.json.decode(data, type=_Wire)
             # As for records: what cannot be written again was never written by us.
-            canonical_json(msgspec.to_builtins(wire))
+            check_value(msgspec.to_builtins(wire))
             return wire
     except (msgspec.DecodeError, UnicodeError, RecursionError, DeclarationError) as error:
         raise DamagedMessage(f"not a segment: {error}"[:300]) from error
