@@ -162,10 +162,10 @@ class NodeState(Reactions):
         if self.mode is not Mode.RUNNING or not self._room:
             return
         for sweep in self._by_priority():
+            if not any(lane.retries or lane.todo_count for lane in sweep.lanes.values()):
+                continue
             deployment = sweep.deployment(now)
             if deployment is None:
-                continue
-            if not any(lane.retries or lane.todo_count for lane in sweep.lanes.values()):
                 continue
             workers = [
                 each
