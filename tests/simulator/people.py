@@ -21,12 +21,13 @@ from gapless.results.verification import verify_shards
 from gapless.storage import layout
 from gapless.storage.sweeps import SweepStore
 from receipts.errors import LedgerDamaged, LedgerLacksSweep
-from receipts.ledger import Ledger, open_ledger
+from receipts.ledger import Ledger
 from receipts.rebuild import rebuild
 from receipts.reconcile import ReconcileReport, reconcile
 from receipts.resubmit import resubmit
 from receipts.submit import submit
 from receipts.tables import looks, receipts, sweeps
+from tests.simulator.ledgers import empty_ledger, give_back
 from tests.simulator.plan import Plan
 from tests.simulator.ports import CountedQueues, FaultyBlobs, FaultyQueues
 from tests.simulator.world import Actor, Lane, World
@@ -39,6 +40,7 @@ SETTLE_S = 20.0
 
 
 _NEVER_S = 1_209_600.0
+_JOBS = sa.select(receipts.c.job).where(receipts.c.sweep == sa.bindparam("of_sweep"))
 
 LedgerCopy = list[tuple[sa.Table, list[dict[str, Any]]]]
 """Every row of the ledger, by table."""
@@ -59,23 +61,28 @@ class Person(Actor):
         self.plan = plan
         self.queues: FaultyQueues | CountedQueues
         self.blobs: FaultyBlobs
-        self.ledger: Ledger = open_ledger("sqlite://")
+        self.ledger: Ledger = empty_ledger()
         self.reports: dict[str, ReconcileReport] = {}
+        self.complete: set[str] = set()
         self._unfinished: list[_Errand] = []
         self.away = False
 
+    def close(self) -> None:
+        """Leave the ledger to the person of another world."""
+        give_back(self.ledger)
+
     def jobs_with_receipt(self, sweep_id: str) -> set[str]:
         """Give the ids of every job in the ledger, read past all of its code."""
-        query = sa.select(receipts.c.job).where(receipts.c.sweep == sweep_id)
+        wanted = {"of_sweep": sweep_id}
         return self.ledger.database.read(
-            lambda connection: set(connection.execute(query).scalars())
+            lambda connection: set(connection.execute(_JOBS, wanted).scalars())
         )
 
     def lose_ledger(self) -> None:
         """Lose the ledger, as a deleted file does; an empty one takes its place."""
         self.world.log("the ledger is lost")
         self.ledger.close()
-        self.ledger = open_ledger("sqlite://")
+        self.ledger = empty_ledger()
 
     def copy_ledger(self) -> LedgerCopy:
         """Copy every row of the ledger, as a backup does."""
@@ -93,7 +100,7 @@ class Person(Actor):
         """Put a copy in the place of the ledger."""
         self.world.log("an old copy of the ledger is put back")
         self.ledger.close()
-        self.ledger = open_ledger("sqlite://")
+        self.ledger = empty_ledger()
 
         def write(connection: sa.Connection) -> None:
             for table, rows in copy:
@@ -213,6 +220,10 @@ class Person(Actor):
             settle_s=SETTLE_S,
             retention_s=min(self.plan.retention_s, _NEVER_S) if self.world.faults else _NEVER_S,
         )
+        if self.reports[sweep_id].complete:
+            self.complete.add(sweep_id)
+        else:
+            self.complete.discard(sweep_id)
         self.world.log(f"reconcile ends with {self.reports[sweep_id].exit_status.name}")
 
     def verify(self, sweep_id: str) -> None:

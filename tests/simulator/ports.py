@@ -91,6 +91,9 @@ class _Faulty:
 
     def _call(self, deed: Callable[[], _T], away: Exception, *, gone: bool) -> _T:
         world, rates = self.world, self.rates
+        if not world.faults:
+            # Nobody else acts meanwhile, and no dice are thrown: most of the calls of a world.
+            return deed()
         life = self.actor.life
         if world.fault(Fault.INTERLEAVE, rates.interleave):
             world.let_others_act(2.0 * world.dice(Fault.INTERLEAVE).random())
@@ -137,8 +140,7 @@ class FaultyQueues(_Faulty):
 
     def send(self, queue: str, entries: Sequence[Entry]) -> list[Answer]:
         if self.person and queue.endswith("-jobs"):
-            for entry in entries:
-                self.inner.truth.check_receipt(queue, entry.body)
+            self.inner.truth.check_receipts(queue, [entry.body for entry in entries])
         return self._ask(lambda: [self._send_one(queue, entry) for entry in entries])
 
     def _send_one(self, queue: str, entry: Entry) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import itertools
 import logging
@@ -30,6 +31,7 @@ LONGEST_S = 120.0
 
 _SEEDS_A_PROCESS = 5_000
 _SEED_BITS = 48
+_GARBAGE_AT = 20_000
 _START = multiprocessing.get_context("spawn")
 
 
@@ -82,6 +84,8 @@ def _play_handed(pipe: Connection, play_one: Callable[[int], Verdict]) -> None:
     # Ctrl-C reaches every process of the terminal; the one that hands out seeds ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     quieten()
+    # What a world leaves is freed with it, but for few cycles: look for those less often.
+    gc.set_threshold(_GARBAGE_AT)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             pipe.send(play_one(pipe.recv()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from tests.simulator.world import START_S, Violation, World
 __all__ = ["Cast", "Failed", "Scenario", "run_seed"]
 
 _GONE_FOR_S = 40.0
+_MEMORY = "/dev/shm"
 
 
 class Failed(AssertionError):
@@ -91,6 +93,7 @@ class Scenario:
         cast = cast or Cast()
         self.plan = Plan.of(seed)
         self.sweep_ids = [frozen.id for frozen in self.plan.sweeps]
+        self._kept = [each for each in self.sweep_ids if each not in self.plan.given_up]
         self.world = World(seed, left_out)
         self.plan.spares_nodes = any(each.startswith(Fault.KILLS_NODE) for each in left_out)
         self.truth = Truth()
@@ -135,13 +138,13 @@ class Scenario:
 
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if self.plan.on_disk:
-            self._folder = tempfile.TemporaryDirectory(prefix="gapless-simulator-")
+            self._folder = tempfile.TemporaryDirectory(prefix="gapless-simulator-", dir=_memory())
             for node in self.nodes:
                 node.work = Path(self._folder.name) / node.name
 
     def close(self) -> None:
         """Give back what the scenario holds of this machine."""
-        self.person.ledger.close()
+        self.person.close()
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -285,15 +288,13 @@ class Scenario:
         self.world.at(self.plan.pace.reconcile, lambda: self._reconcile_often(sweep_id))
 
     def _complete(self) -> bool:
-        reports = self.person.reports
         # Asked after every step: what is cheap to know comes first, for all sweeps.
-        kept = [each for each in self.sweep_ids if each not in self.plan.given_up]
-        if not all(each in reports and reports[each].complete for each in kept):
+        if not self.person.complete.issuperset(self._kept):
             return False
         return all(self._queues_are_gone(each) for each in self.plan.given_up) and all(
             self.truth.sweeps[each].declared_by(self.blobs, each)
             and not self.truth.sweeps[each].missing()
-            for each in kept
+            for each in self._kept
         )
 
     def _queues_are_gone(self, sweep_id: str) -> bool:
@@ -335,6 +336,11 @@ class Scenario:
         runs = SweepStore(self.blobs).load(sweep_id).runs
         shown = check_reader(self.blobs, sweep_id, plan=self.plan, runs=runs, read=self.read)
         return shown, runs.total
+
+
+def _memory() -> str | None:
+    """Give a folder in memory where there is one: nothing of a world outlives it."""
+    return _MEMORY if os.access(_MEMORY, os.W_OK) else None
 
 
 def _queues_of(sweep_id: str) -> tuple[str, str]:

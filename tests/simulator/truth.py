@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
@@ -142,7 +142,7 @@ class Truth:
         self.spoiled: set[str] = set()
         self.expired_claims: set[str] = set()
         self.claimed: dict[str, tuple[str, str]] = {}
-        self.receipts: Callable[[str], Iterable[str]] = lambda _: ()
+        self.receipts: Callable[[str], Collection[str]] = lambda _: ()
         self.bodies: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
         self.changed = False
         self._read: dict[tuple[str, str], Held] = {}
@@ -298,12 +298,14 @@ class Truth:
                     f"{queue} before a shard with a manifest held them"
                 )
 
-    def check_receipt(self, queue: str, body: str) -> None:
-        """Check that a job a person's program sends has a durable receipt (I5)."""
+    def check_receipts(self, queue: str, bodies: Sequence[str]) -> None:
+        """Check that each job a person's program sends has a durable receipt (I5)."""
         sweep_id = layout.sweep_id_of(queue)
-        job = decode_job(body)
-        if job.job not in set(self.receipts(sweep_id)):
-            raise Violation(f"I5: job {job.job} of {sweep_id} was sent without a durable receipt")
+        known = self.receipts(sweep_id)
+        for job in map(decode_job, bodies):
+            if job.job not in known:
+                text = f"I5: job {job.job} of {sweep_id} was sent without a durable receipt"
+                raise Violation(text)
 
     def _check_self_pause(self, sweep_id: str, sweep: SweepTruth, control: Control) -> None:
         """Check that a sweep pauses itself for more failures than the version before allows.
