@@ -133,12 +133,19 @@ def _runs(runs: RunSet) -> str:
 def _what_next(verified: Verified) -> list[str]:
     done, sweep = verified.verification, verified.verification.sweep_id
     lines: list[str] = []
+    # None of those that --force sets aside is left after it.
     kinds = {each.found.value for each in done.unverified if each.action.value == "left"}
     failed = any(each.action.value == "failed" for each in done.unverified)
     if kinds & {"unreadable", "foreign"}:
         lines.append(
             "not verified: these files are as they were written. If this gapless reads the other "
             f"shards, `sweep verify {sweep} --force` sets them aside, and their runs are done again"
+        )
+    if kinds & {"misnamed"}:
+        lines.append(
+            "not verified: these files are whole, and count for nothing under other names than "
+            "their own. Where the shard itself is missing, rename them as they say, the .h5 first; "
+            f"otherwise `sweep verify {sweep} --force` sets them aside"
         )
     if kinds & {"doubtful"}:
         lines.append(

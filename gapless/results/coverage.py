@@ -19,13 +19,14 @@ from gapless.results.coverage_cache import (
     listed_replacements,
     read_caches,
 )
-from gapless.results.errors import ShardDamaged
+from gapless.results.errors import ShardDamaged, ShardMisnamed
 from gapless.results.manifest import (
     Manifest,
     decode_manifest,
     encode_manifest,
     manifest_of_shard,
 )
+from gapless.results.origin import is_shard_id
 from gapless.results.outcome import COUNTING_ORDER, Outcome
 from gapless.storage import layout
 from gapless.storage.blobs import Blob, Blobs
@@ -245,7 +246,9 @@ class CoverageReader:
             except BlobMissing:
                 continue
             except ShardDamaged as error:
-                unreadable[shard] = str(error)
+                if is_shard_id(shard) or isinstance(error, ShardMisnamed):
+                    unreadable[shard] = str(error)
+                # Else it is somebody's own file.
                 continue
             if manifest.sweep != self._sweep_id:
                 unreadable[shard] = f"shard {shard} is of sweep {manifest.sweep}"
@@ -321,7 +324,9 @@ class CoverageReader:
         try:
             manifest = decode_manifest(data)
         except DamagedMessage as error:
-            self.problems[shard] = f"the manifest of shard {shard} cannot be read: {error}"
+            # Else it is somebody's own file.
+            if is_shard_id(shard):
+                self.problems[shard] = f"the manifest of shard {shard} cannot be read: {error}"
             return
         if (manifest.sweep, manifest.shard) != (self._sweep_id, shard):
             self.problems[shard] = (

@@ -35,25 +35,30 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One shard (or coverage cache) that is not as it should be. `note`: key of what was kept."""
+    """One shard (or coverage cache) that is not as it should be. `note`: key of what was kept.
+
+    `is_copy`: it is misnamed, and the shard it is lies under its own name with the same bytes.
+    """
 
     name: str
     found: Found
     why: str
     action: Action = Action.LEFT
     note: str | None = None
+    is_copy: bool = False
 
     @property
     def is_unverified(self) -> bool:
         """Tell whether nobody knows what counts of it: somebody has to see to it."""
-        return self.action is Action.FAILED or (
-            self.action is Action.LEFT and self.found in _UNVERIFIED
-        )
+        if self.action is Action.LEFT:
+            return self.found in _UNVERIFIED and not self.is_copy
+        return self.action is Action.FAILED
 
 
 _UNVERIFIED = {
     Found.UNREADABLE,
     Found.DOUBTFUL,
+    Found.MISNAMED,
     Found.FOREIGN,
     Found.NEWER,
     Found.UNSTEADY,

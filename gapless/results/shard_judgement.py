@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from gapless.declaration.errors import DamagedMessage, NewerFormat
 from gapless.results.declared_rows import DeclaredRows
-from gapless.results.errors import ShardDamaged
+from gapless.results.errors import ShardDamaged, ShardMisnamed
 from gapless.results.manifest import Manifest, decode_manifest, manifest_of_rows
+from gapless.results.origin import is_shard_id
 from gapless.results.outcome import Outcome
 from gapless.results.shard_bytes import ShardBytes
 from gapless.results.shard_reading import ShardFile
@@ -39,6 +40,8 @@ class Found(enum.Enum):
     """Its bytes are those that were written, and no results can be read from them here."""
     DOUBTFUL = "doubtful"
     """Its bytes do not fit the checksum storage has of them: damaged there, or on the way here."""
+    MISNAMED = "misnamed"
+    """It is whole, and lies under another name than its own: it counts for nothing there."""
     FOREIGN = "foreign"
     """It holds rows that the sweep does not declare."""
     NEWER = "newer"
@@ -55,13 +58,15 @@ class Found(enum.Enum):
 class Judgement:
     """`why` it is so; `true` follows from the rows, where they could be read; `stored` is as read.
 
-    The manifests are None where there is none, or it cannot be read.
+    The manifests are None where there is none, or it cannot be read. `is_shard`: the name that what
+    is MISNAMED has of its own, or that a manifest under another name has ("" for none).
     """
 
     found: Found
     why: str = ""
     true: Manifest | None = None
     stored: Manifest | None = None
+    is_shard: str = ""
 
 
 def judge(  # noqa: PLR0911 - one answer a state of affairs
@@ -71,14 +76,17 @@ def judge(  # noqa: PLR0911 - one answer a state of affairs
     if what.is_nothing:
         return Judgement(Found.NOTHING)
     try:
-        stored, wrong = _stored(shard_id, what, declared.sweep_id)
+        stored, wrong, is_shard = _stored(shard_id, what, declared.sweep_id)
     except NewerFormat as error:
         return Judgement(Found.NEWER, f"its manifest: {error}")
     if what.data is None or what.seal is None:
+        if is_shard and not is_shard_id(shard_id):
+            return Judgement(Found.MISNAMED, wrong, is_shard=is_shard)
         return Judgement(Found.GONE, "its manifest is there, the shard is not", stored=stored)
     is_promised = stored is not None and what.seal.sha256 == stored.sha256
     if not what.seal.is_whole:
-        return _judge_unsealed(what, stored, is_promised=is_promised)
+        unsealed = _judge_unsealed(what, stored, is_promised=is_promised)
+        return replace(unsealed, is_shard=is_shard)
     opened = _open(shard_id, what, declared)
     if opened.true is not None:
         return _judge_manifest(what, stored, opened.true, wrong)
@@ -109,17 +117,18 @@ def _judge_manifest(
     return Judgement(found, wrong, true=true, stored=stored)
 
 
-def _stored(shard_id: str, what: ShardBytes, sweep_id: str) -> tuple[Manifest | None, str]:
-    """Decode the manifest; None and what is wrong with it. NewerFormat."""
+def _stored(shard_id: str, what: ShardBytes, sweep_id: str) -> tuple[Manifest | None, str, str]:
+    """Decode the manifest; or None, what is wrong and whose it is ("": unknown). NewerFormat."""
     if what.manifest is None:
-        return None, ""
+        return None, "", ""
     try:
         stored = decode_manifest(what.manifest)
     except DamagedMessage as error:
-        return None, f"its manifest cannot be read: {error}"
+        return None, f"its manifest cannot be read: {error}", ""
     if (stored.sweep, stored.shard) != (sweep_id, shard_id):
-        return None, f"its manifest is of shard {stored.shard} of sweep {stored.sweep}"
-    return stored, ""
+        why = f"its manifest is of shard {stored.shard} of sweep {stored.sweep}"
+        return None, why, stored.shard
+    return stored, "", ""
 
 
 def _changed(what: ShardBytes, stored: Manifest | None) -> str:
@@ -149,6 +158,8 @@ def _open(shard_id: str, what: ShardBytes, declared: DeclaredRows) -> Judgement:
             )
     except NewerFormat as error:
         return Judgement(Found.NEWER, str(error))
+    except ShardMisnamed as error:
+        return Judgement(Found.MISNAMED, error.why, is_shard=error.is_shard)
     except ShardDamaged as error:
         return Judgement(Found.UNREADABLE, error.why)
     return Judgement(Found.SOUND, true=true)

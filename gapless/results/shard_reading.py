@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gapless.declaration.errors import NewerFormat
 from gapless.results.block import AttemptRecord, ErrorRecord
 from gapless.results.columns import ValueColumn
-from gapless.results.errors import ShardDamaged
+from gapless.results.errors import ShardDamaged, ShardMisnamed
 from gapless.results.origin import Origin
 from gapless.results.outcome import Outcome
 from gapless.results.shard_datasets import (
@@ -71,7 +71,7 @@ class ShardFile:
             raise NewerFormat(kind="shard", found=int(major), known=_MAJOR)
         found = read_text_attribute(file, "shard")
         if found != self.shard_id:
-            raise ValueError(f"it is shard {found}")
+            raise ShardMisnamed(self.shard_id, found)
         self.sweep_id = read_text_attribute(file, "sweep")
         self.declaration_json = read_text_attribute(file, "declaration").encode("utf-8")
         self.origin = Origin(

@@ -9,10 +9,14 @@ What becomes of a shard that is not sound:
 - changed bytes, or gone: set aside with its manifest; its runs count no more
 - whole, its manifest wrong: the manifest is set aside and made anew from the rows
 - whole without manifest, not just being stored: adopted, as by reconcile
-- written as it is, but not readable here or of another declaration: left, unless `Mode.FORCE` says
-  to set these aside too; a mistake of this program would show like that
+- whole under another name than its own: set aside when the shard of that name has the same bytes,
+  else left: it may be the only copy, and counts once it is named as it was
+- written as it is, but not readable here or of another declaration: left; a mistake of this program
+  would show like that
 - changed, as storage itself knows by a checksum: the same, for the way here may be at fault
 - of a later version, or given by storage in pieces or not at all: left, and not verified
+
+`Mode.FORCE` sets aside all of these but the last.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ ADOPT_AFTER_S = 60.0
 """A shard without manifest may be about to get it for so long."""
 
 _SETTLED = {Found.SOUND, Found.NOTHING, Found.NEWER}
+_BY_FORCE = {Found.UNREADABLE, Found.DOUBTFUL, Found.FOREIGN, Found.MISNAMED}
 _READS = 4
 _PASSES = 10
 
@@ -184,6 +189,9 @@ class _Verifier:
     def _treat(self, name: str, listed: _Listed, judgement: Judgement, what: ShardBytes) -> None:
         finding = Finding(name=name, found=judgement.found, why=judgement.why)
         try:
+            if judgement.found is Found.MISNAMED and self._is_copy(judgement.is_shard, what):
+                why = f"{finding.why}, which is there with the same bytes"
+                finding = replace(finding, why=why, is_copy=True)
             finding = self._mend(finding, listed, judgement, what)
         except GaplessError as error:
             finding = replace(finding, action=Action.FAILED, why=f"{finding.why}; {error}")
@@ -196,7 +204,7 @@ class _Verifier:
     def _mend(
         self, finding: Finding, listed: _Listed, judgement: Judgement, what: ShardBytes
     ) -> Finding:
-        if self._mode is Mode.LOOK or not self._may_act(finding.name, judgement, listed):
+        if self._mode is Mode.LOOK or not self._may_act(finding, judgement, listed):
             return finding
         name, true = finding.name, judgement.true
         manifest_key = layout.manifest(self._sweep_id, name)
@@ -215,7 +223,7 @@ class _Verifier:
             self._sweep_id,
             name,
             files=files,
-            why=f"{judgement.found.value}: {judgement.why}",
+            why=f"{finding.found.value}: {finding.why}",
             at_s=self._clock(),
         )
         if judgement.found is not Found.WRONG_MANIFEST:
@@ -225,16 +233,25 @@ class _Verifier:
         self._blobs.put(manifest_key, encode_manifest(true))
         return replace(finding, action=Action.MANIFEST_MADE_ANEW, note=note)
 
-    def _may_act(self, name: str, judgement: Judgement, listed: _Listed) -> bool:
-        found = judgement.found
-        if found in {Found.UNSTEADY, Found.NEWER} or (
-            judgement.stored is None and not is_shard_id(name)
-        ):
-            # The last: somebody's own file, which counts for nothing.
+    def _may_act(self, finding: Finding, judgement: Judgement, listed: _Listed) -> bool:
+        if finding.found in {Found.UNSTEADY, Found.NEWER}:
             return False
-        if found in {Found.UNREADABLE, Found.DOUBTFUL, Found.FOREIGN}:
-            return self._mode is Mode.FORCE
-        return not self._is_young(listed)
+        if finding.found in _BY_FORCE:
+            return finding.is_copy or self._mode is Mode.FORCE
+        is_ours = judgement.stored is not None or judgement.is_shard or is_shard_id(finding.name)
+        # What is not ours is somebody's own file, which counts for nothing.
+        return bool(is_ours) and not self._is_young(listed)
+
+    def _is_copy(self, is_shard: str, what: ShardBytes) -> bool:
+        """Tell whether the shard of this name has these bytes, or its manifest where only one is.
+
+        The name is what a file says of itself: it may be anything.
+        """
+        if not is_shard_id(is_shard):
+            return False
+        if what.seal is None:
+            return self._get(layout.manifest(self._sweep_id, is_shard)) == what.manifest
+        return self._read(is_shard).seal == what.seal
 
     def _is_young(self, listed: _Listed) -> bool:
         """Tell whether a shard has no manifest, and may be about to get it."""

@@ -7,6 +7,7 @@ second each time. The first test of a folder home and the one on S3 start real o
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from contextlib import closing
@@ -191,6 +192,63 @@ def test_a_file_that_is_as_it_was_written_is_moved_only_by_force(
     assert f"`sweep verify {home.sweep_id} --force`" in answer.stdout
     assert place.do("verify", "--force").returncode == 0
     assert len(home.aside()) == 2
+
+
+@pytest.mark.parametrize("endings", [("h5", "json"), ("h5",), ("json",)])
+def test_what_status_and_reconcile_say_of_a_misnamed_copy_verify_sees_to(
+    place: Here, home: Sweep100, endings: tuple[str, ...]
+) -> None:
+    shard = home.keep_runs(0, 100)
+    folder = place.home / "sweeps" / home.sweep_id / "shards"
+    for ending in endings:
+        copy = folder / f"copy.{ending}"
+        copy.write_bytes((folder / f"{shard.shard_id}.{ending}").read_bytes())
+        # Long enough ago: an aggregator may still be about to write a manifest.
+        os.utime(copy, (1e9, 1e9))
+    told = place.do("reconcile").stderr + place.do("status").stderr
+    assert shard.shard_id in told
+    answer = place.do("verify")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert f"shard copy (misnamed): {of(endings)} shard {shard.shard_id}" in answer.stdout
+    assert "set aside" in answer.stdout
+    assert "complete: every run has its result" in answer.stdout
+    assert place.do("reconcile").stderr + place.do("status").stderr == ""
+
+
+def of(endings: tuple[str, ...]) -> str:
+    return "it is" if "h5" in endings else "its manifest is of"
+
+
+def test_force_is_advised_for_the_only_copy_of_a_shard_and_not_after_it(
+    place: Here, home: Sweep100
+) -> None:
+    shard = home.keep_runs(0, 100)
+    folder = place.home / "sweeps" / home.sweep_id / "shards"
+    for ending in ("h5", "json"):
+        (folder / f"{shard.shard_id}.{ending}").rename(folder / f"copy.{ending}")
+    answer = place.do("verify")
+    assert answer.returncode == 1
+    assert "rename them as they say" in answer.stdout
+    assert "--force` sets them aside" in answer.stdout
+    (finding,) = one(place.json("verify", "--dry-run", status=1))["findings"]
+    assert (finding["name"], finding["found"]) == ("copy", "misnamed")
+    forced = place.do("verify", "--force")
+    assert forced.returncode == 4, forced.stdout + forced.stderr
+    assert "--force" not in forced.stdout
+    assert len(home.aside()) == 2
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine.h5"])
+def test_somebodys_own_file_among_the_shards_troubles_nobody(
+    place: Here, home: Sweep100, name: str
+) -> None:
+    home.keep_runs(0, 100)
+    own = place.home / "sweeps" / home.sweep_id / "shards" / name
+    own.write_bytes(b"mine")
+    os.utime(own, (1e9, 1e9))
+    assert place.do("verify").returncode == 0
+    assert place.do("reconcile").stderr + place.do("status").stderr == ""
+    assert own.read_bytes() == b"mine"
 
 
 def test_without_a_ledger_the_home_alone_is_verified(place: Here, home: Sweep100) -> None:

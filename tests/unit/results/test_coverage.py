@@ -250,11 +250,15 @@ def test_replaced_shards_may_go_in_any_order_without_a_gap(blobs):
 
 
 def test_an_unreadable_manifest_is_reported_and_does_not_count(blobs):
-    blobs.put(layout.shard(SWEEP, "bad"), b"hdf")
-    blobs.put(layout.manifest(SWEEP, "bad"), b"{")
+    bad = "20260101T000000000000Z-agg-1-000001"
+    for name in (bad, "notes"):
+        blobs.put(layout.shard(SWEEP, name), b"hdf")
+        blobs.put(layout.manifest(SWEEP, name), b"{")
     reader = CoverageReader(blobs, SWEEP)
     assert not reader.refresh().final()
-    assert "cannot be read" in reader.problems["bad"]
+    assert "cannot be read" in reader.problems.pop(bad)
+    # No aggregator names anything like this: it is somebody's own file.
+    assert reader.problems == {}
     assert reader.orphans == {}
 
 
@@ -281,13 +285,16 @@ def test_a_complete_shard_without_a_manifest_is_adopted_when_old_enough(blobs):
 def test_an_orphan_nobody_can_read_is_reported_and_left_alone(blobs):
     shard = shard_of(block_of({1: {"x": 1.0}}))
     blobs.put(layout.shard(SWEEP, shard.shard_id), shard.data[:-100])
-    blobs.put(layout.shard(SWEEP, "noise"), b"noise")
+    noise = "20260101T000000000000Z-agg-1-000001"
+    for name in (noise, "notes"):
+        blobs.put(layout.shard(SWEEP, name), b"noise")
     reader = CoverageReader(blobs, SWEEP)
     reader.refresh()
     adoption = reader.adopt_orphans(older_than_s=0.0, now_s=1000.0)
     assert adoption.adopted == ()
-    assert set(adoption.unreadable) == {shard.shard_id, "noise"}
-    assert blobs.get(layout.shard(SWEEP, "noise")) == b"noise"
+    assert set(adoption.unreadable) == {shard.shard_id, noise}
+    for name in (noise, "notes"):
+        assert blobs.get(layout.shard(SWEEP, name)) == b"noise"
 
 
 def test_a_shard_of_another_sweep_is_not_adopted(blobs):

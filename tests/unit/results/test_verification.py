@@ -321,6 +321,113 @@ def test_a_damaged_shard_without_manifest_is_set_aside_when_it_has_lain_long(
     assert len(home.aside()) == 1
 
 
+def copy_under(home: VerifiedHome, shard: EncodedShard, name: str) -> dict[str, bytes]:
+    """Copy a shard's files to another name, as `cp` does; give what was put there."""
+    copies = {
+        layout.shard(home.sweep_id, name): home.blobs.get(home.shard_key(shard)),
+        layout.manifest(home.sweep_id, name): home.blobs.get(home.manifest_key(shard)),
+    }
+    for key, data in copies.items():
+        home.blobs.put(key, data)
+    return copies
+
+
+NEVER_FLUSHED = "20260101T000000000000Z-agg-9-000009"
+
+
+@pytest.mark.parametrize("name", ["copy", NEVER_FLUSHED])
+@pytest.mark.parametrize("ending", ["both", "h5", "json"])
+def test_a_copy_of_a_shard_that_is_there_is_set_aside_and_nothing_is_lost(
+    home: VerifiedHome, name: str, ending: str
+) -> None:
+    shard = home.keep_runs(0, 10)
+    copies = copy_under(home, shard, name)
+    for key in [*copies]:
+        if ending != "both" and not key.endswith(ending):
+            home.blobs.delete(key)
+            del copies[key]
+    looked = home.verify(Mode.LOOK)
+    assert (only(looked).action, looked.unverified) == (Action.LEFT, [])
+    done = home.verify()
+    finding = only(done)
+    assert finding.action is Action.SET_ASIDE
+    if (name, ending) != (NEVER_FLUSHED, "json"):
+        assert finding.found is Found.MISNAMED
+        assert shard.shard_id in finding.why
+    assert (done.lost, done.unverified, done.rows) == ({}, [], 10)
+    assert covered(home) == RunSet.span(0, 10)
+    assert sorted(home.aside().values()) == sorted(copies.values())
+    assert home.verify().findings == []
+    assert CoverageReader(home.blobs, home.sweep_id).problems == {}
+
+
+@pytest.mark.parametrize("other", ["gone", "damaged"])
+def test_the_only_whole_copy_of_a_shard_is_left_where_it_is_without_force(
+    home: VerifiedHome, other: str
+) -> None:
+    shard = home.keep_runs(0, 10)
+    copies = copy_under(home, shard, "copy")
+    if other == "gone":
+        home.blobs.delete(home.shard_key(shard))
+        home.blobs.delete(home.manifest_key(shard))
+    else:
+        home.flip(home.shard_key(shard), 500)
+    done = home.verify()
+    (finding,) = [each for each in done.findings if each.name == "copy"]
+    assert (finding.found, finding.action) == (Found.MISNAMED, Action.LEFT)
+    assert done.unverified == [finding]
+    assert home.objects(layout.shards_prefix(home.sweep_id)) == copies
+    for key, data in copies.items():
+        # What the person is told to do.
+        home.blobs.put(key.replace("copy.", f"{shard.shard_id}."), data)
+    assert only(home.verify()).action is Action.SET_ASIDE
+    assert covered(home) == RunSet.span(0, 10)
+
+
+def test_the_only_whole_copy_of_a_shard_is_set_aside_by_force(home: VerifiedHome) -> None:
+    shard = home.keep_runs(0, 10)
+    copies = copy_under(home, shard, "copy")
+    home.blobs.delete(home.shard_key(shard))
+    home.blobs.delete(home.manifest_key(shard))
+    done = home.verify(Mode.FORCE)
+    assert (only(done).found, only(done).action) == (Found.MISNAMED, Action.SET_ASIDE)
+    assert sorted(home.aside().values()) == sorted(copies.values())
+    assert covered(home) == RunSet()
+    assert home.verify().findings == []
+
+
+def test_a_damaged_copy_under_another_name_is_set_aside(home: VerifiedHome) -> None:
+    shard = home.keep_runs(0, 10)
+    copy_under(home, shard, "copy")
+    home.flip(layout.shard(home.sweep_id, "copy"), 500)
+    assert only(home.verify()).action is Action.SET_ASIDE
+    assert covered(home) == RunSet.span(0, 10)
+    assert home.verify().findings == []
+
+
+def test_a_shard_that_says_to_be_a_path_is_no_copy_of_what_lies_there(home: VerifiedHome) -> None:
+    odd = shard_named(home.keep_runs(0, 10).data, "../../home")
+    home.blobs.put(layout.shard(home.sweep_id, "copy"), odd)
+    assert only(home.verify()).action is Action.LEFT
+    assert only(home.verify(Mode.FORCE)).action is Action.SET_ASIDE
+
+
+def shard_named(data: bytes, name: str) -> bytes:
+    """Write another name into the bytes of a shard, sealed as an aggregator does."""
+    with h5py.File.in_memory(data) as file:
+        file.attrs["shard"] = name
+        file.flush()
+        return sealed(file.id.get_file_image())
+
+
+def test_no_finding_outlasts_force_that_force_is_for(home: VerifiedHome) -> None:
+    # Of a name that no aggregator gives.
+    home.blobs.put(layout.shard(home.sweep_id, "mine"), sealed(b"no HDF5"))
+    assert only(home.verify()).is_unverified
+    assert only(home.verify(Mode.FORCE)).action is Action.SET_ASIDE
+    assert home.verify().findings == []
+
+
 @pytest.mark.parametrize("name", ["backup.h5", "notes.json", "readme.txt"])
 def test_files_of_somebody_else_are_left_where_they_are(home: VerifiedHome, name: str) -> None:
     home.keep_runs(0, 10)
