@@ -42,6 +42,7 @@ __all__ = [
     "file_of",
     "identity_of",
     "open_ledger",
+    "open_ledger_to_read",
     "set_aside",
 ]
 
@@ -362,6 +363,15 @@ def open_ledger(location: str | Path, *, home: str | None = None) -> Ledger:
         _need_folder(path)
     database_file = sqlite_file.open_file(path, home=home)
     return Ledger(database_file, FileLocks(path.with_suffix(".locks")))
+
+
+def open_ledger_to_read(path: Path, *, home: str | None = None) -> Ledger:
+    """Open the ledger in a file that is there, in a folder where nothing can be written.
+
+    What writes or takes a lock is LedgerUnavailable. LedgerDamaged, ForeignLedger.
+    """
+    database = sqlite_file.open_file_to_read(path, home=home)
+    return Ledger(database, FileLocks(path.with_suffix(".locks")))
 
 
 def identity_of(location: str | Path) -> tuple[int, int]:

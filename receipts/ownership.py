@@ -13,7 +13,7 @@ from receipts.database import Database
 from receipts.errors import ForeignLedger
 from receipts.tables import ledger_home
 
-__all__ = ["hold_to_home", "home_of", "is_same_home", "lies_at"]
+__all__ = ["hold_to_home", "home_of", "is_same_home", "lies_at", "refuse_other_home"]
 
 
 def home_of(database: Database) -> str | None:
@@ -41,7 +41,19 @@ def hold_to_home(database: Database, home: str) -> None:
 
         # Table and row at once: a crash before leaves a ledger that is nobody's, as it was.
         database.write(claim)
-    elif not is_same_home(named, home):
+    else:
+        _refuse_other(named, home, database)
+
+
+def refuse_other_home(database: Database, home: str) -> None:
+    """ForeignLedger when it is the ledger of another home than this. Reads only."""
+    named = home_of(database)
+    if named is not None:
+        _refuse_other(named, home, database)
+
+
+def _refuse_other(named: str, home: str, database: Database) -> None:
+    if not is_same_home(named, home):
         raise ForeignLedger(
             f"the ledger {database.location} is that of the home {named}, not of {home}; each home "
             "needs a ledger of its own: leave --ledger (GAPLESS_LEDGER) out, or name another file. "

@@ -34,13 +34,14 @@ from receipts.errors import (
     LedgerUnavailable,
 )
 from receipts.locks import held_file
-from receipts.ownership import hold_to_home, home_of
+from receipts.ownership import hold_to_home, home_of, refuse_other_home
 
 __all__ = [
     "SqliteDatabase",
     "file_identity",
     "home_of_file",
     "open_file",
+    "open_file_to_read",
     "open_memory",
     "set_file_aside",
 ]
@@ -197,6 +198,33 @@ def open_file(
         except BaseException:
             database.close()
             raise
+    return database
+
+
+def open_file_to_read(path: Path, *, home: str | None = None) -> SqliteDatabase:
+    """Open the ledger at `path`, which is there, where no file can be made: nothing is written.
+
+    LedgerDamaged, ForeignLedger, LedgerUnavailable (of an older version, or left by a program that
+    was killed, with transactions that only who may write can read).
+    """
+    path = path.resolve()
+    # While a program has it open, or after it was killed, there is a -wal. Without one nothing but
+    # the file counts, and SQLite need not make the -wal and -shm that it otherwise does.
+    has_log = _look(path, "-wal").size_bytes > 0
+    mode = "ro" if has_log else "ro&immutable=1"
+    database = SqliteDatabase(_file_engine(path, mode=mode), location=str(path), path=path)
+    try:
+        found = _version(database)
+        if found != tables.HEAD:
+            raise LedgerUnavailable(  # noqa: TRY301 - closes the connection too
+                f"the ledger {path} is of another version ({found or 'none'}): it can be used only "
+                "where it can be written"
+            )
+        if home is not None:
+            refuse_other_home(database, home)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

@@ -63,7 +63,14 @@ def reconcile(  # noqa: PLR0913 - an argument is an option of the command
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
     from gapless.wiring import open_home  # noqa: PLC0415
 
-    opened = open_home(home, state=state, ledger=ledger, create=False, tell=print_note)
+    opened = open_home(
+        home,
+        state=state,
+        ledger=ledger,
+        create=False,
+        tell=print_note,
+        if_unwritable="`sweep verify --dry-run` says what one that cannot be written holds",
+    )
     opened = opened.for_people(print_note)
     if rebuild:
         _tell_rebuild(rebuild_ledger(opened))

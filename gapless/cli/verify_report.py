@@ -57,6 +57,7 @@ def document_of(verified: Verified) -> dict[str, Any]:
         "without_receipt": None if receipts is None else len(receipts.without_receipt),
         "unasked": None if receipts is None else len(receipts.unasked),
         "no_ledger": verified.no_ledger,
+        "no_queues": verified.no_queues,
         "reconcile": None if report is None else document_of_report(report),
         "exit_status": int(verified.status),
     }
@@ -111,6 +112,8 @@ def _print_receipts(verified: Verified) -> None:
     sweep = verified.verification.sweep_id
     if verified.no_ledger:
         print_note(f"  note: compared with the declaration alone: {verified.no_ledger}")
+    elif verified.no_queues:
+        print_note(f"  note: compared with the receipts, not the queues: {verified.no_queues}")
     receipts = verified.receipts
     if receipts is None:
         return

@@ -53,12 +53,22 @@ def verify(
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
     from gapless.local.verifying import verify_sweep, worst_of  # noqa: PLC0415
     from gapless.results.findings import Mode  # noqa: PLC0415
-    from gapless.wiring import open_home  # noqa: PLC0415
+    from gapless.wiring import open_home, read_home  # noqa: PLC0415
 
     if dry_run and force:
         raise typer.BadParameter("give either --dry-run or --force", param_hint="--force")
     mode = Mode.LOOK if dry_run else Mode.FORCE if force else Mode.MEND
-    opened = open_home(home, state=state, ledger=ledger, create=False, tell=print_note)
+    if dry_run:
+        opened = read_home(home, state=state, ledger=ledger, tell=print_note)
+    else:
+        opened = open_home(
+            home,
+            state=state,
+            ledger=ledger,
+            create=False,
+            tell=print_note,
+            if_unwritable="use --dry-run, which only looks",
+        )
     opened = opened.for_people(print_note)
     sweeps = opened.store.ids() if sweep is None else [choose_sweep(opened.store, sweep)]
     found: list[Verified] = []

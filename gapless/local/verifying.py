@@ -17,6 +17,7 @@ from gapless.results.verification import verify_shards
 from gapless.wiring import Home, clock
 from receipts.comparison import ReceiptComparison, compare_receipts
 from receipts.errors import LedgerDamaged, LedgerLacksSweep, LedgerLost, LedgerUnavailable
+from receipts.ledger import Ledger
 from receipts.reconcile import ExitStatus, ReconcileReport
 
 __all__ = ["Verified", "VerifyStatus", "verify_sweep", "worst_of"]
@@ -56,7 +57,7 @@ class Verified:
 
     `took_s` is the time it took to read the shards, in seconds. `report` and `receipts` are None
     where the ledger could not be asked: `no_ledger` says why, and `lacking` are the runs without a
-    result.
+    result. `no_queues`: only the receipts were compared, for this reason.
     """
 
     verification: Verification
@@ -66,6 +67,7 @@ class Verified:
     report: ReconcileReport | None = None
     receipts: ReceiptComparison | None = None
     no_ledger: str = ""
+    no_queues: str = ""
 
     @property
     def status(self) -> VerifyStatus:
@@ -115,10 +117,15 @@ def verify_sweep(
         on_shard=on_shard,
     )
     took_s = time.monotonic() - began_s
-    report, receipts, no_ledger = None, None, ""
+    report, receipts, no_ledger, no_queues = None, None, "", ""
     try:
-        report = reconcile_once(home, sweep_id)
-        receipts = _compare(home, verification)
+        if mode is Mode.LOOK and not home.can_be_written():
+            # Queues are not opened there: taking a lock writes. Nothing works on such a home.
+            no_queues = f"{home.location} cannot be written"
+            receipts = _compare_where_nothing_is_written(home, verification)
+        else:
+            report = reconcile_once(home, sweep_id)
+            receipts = _compare(home, verification, Home.ledger)
     except _NO_LEDGER as error:
         no_ledger = str(error)
     coverage = CoverageReader(home.blobs, sweep_id).refresh()
@@ -132,12 +139,21 @@ def verify_sweep(
         report=report,
         receipts=receipts,
         no_ledger=no_ledger,
+        no_queues=no_queues,
     )
 
 
-def _compare(home: Home, verification: Verification) -> ReceiptComparison:
+def _compare_where_nothing_is_written(home: Home, verification: Verification) -> ReceiptComparison:
+    if not home.has_ledger():
+        raise LedgerUnavailable(f"there is no ledger {home.ledger_shown}")
+    return _compare(home, verification, Home.ledger_to_read)
+
+
+def _compare(
+    home: Home, verification: Verification, opening: Callable[[Home], Ledger]
+) -> ReceiptComparison:
     def work() -> ReceiptComparison:
-        with closing(home.ledger()) as ledger:
+        with closing(opening(home)) as ledger:
             return compare_receipts(
                 verification.sweep_id,
                 ledger=ledger,

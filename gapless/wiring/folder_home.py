@@ -17,7 +17,7 @@ from gapless.storage.sweeps import SweepStore
 from gapless.wiring.home import Home
 from gapless.wiring.machine import new_id
 from gapless.wiring.pace import ALONE_ON_FOLDER, UNDER_RUN_ON_FOLDER, Pace
-from gapless.wiring.state_folder import make_writable, taken_state, work_folder
+from gapless.wiring.state_folder import is_writable, make_writable, taken_state, work_folder
 
 if TYPE_CHECKING:
     from queueing.sqlite import SqliteQueues
@@ -35,6 +35,10 @@ class FolderHome(Home):
     def is_there(self) -> bool:
         """Tell whether the home is where it was: its disk may be away for a while."""
         return (self.folder / layout.HOME).is_file()
+
+    def can_be_written(self) -> bool:
+        """Tell whether files can be made in the home and in its state folder."""
+        return is_writable(self.folder) and is_writable(self.state_folder)
 
     @property
     def is_remote(self) -> bool:
@@ -90,10 +94,12 @@ def open_folder_home(
     ledger: str | None,
     create: bool,
     before_making: Callable[[], None] | None = None,
+    if_unwritable: str = "choose another with --home",
 ) -> FolderHome:
     """Open the home in a folder to work on it, making it when `create`; HomeError.
 
-    `before_making` is called when it is to be made, before anything is written.
+    `before_making` is called when it is to be made, before anything is written; `if_unwritable`
+    is what a person does next when it cannot be written.
     """
     if not create:
         _need_home(folder)
@@ -102,7 +108,7 @@ def open_folder_home(
         _refuse_within_home(folder)
         if before_making is not None:
             before_making()
-    make_writable(folder, "home", "choose another with --home")
+    make_writable(folder, "home", if_unwritable)
     taken = None if state is None else taken_state(state, str(folder))
     return _opened(folder, state=taken, ledger=ledger, create=create, is_new=is_new)
 

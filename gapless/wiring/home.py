@@ -13,6 +13,7 @@ from gapless.storage.home import HomeRecord
 from gapless.storage.sweeps import SweepStore
 from gapless.wiring.ledger_address import file_of_ledger, shown_ledger
 from gapless.wiring.pace import Pace
+from gapless.wiring.state_folder import is_writable
 
 if TYPE_CHECKING:
     from queueing.port import Queues
@@ -45,6 +46,10 @@ class Home(abc.ABC):
     @abc.abstractmethod
     def is_there(self) -> bool:
         """Tell whether the home is where it was: it may be away for a while."""
+
+    def can_be_written(self) -> bool:
+        """Tell whether work can be done in it; of a bucket that is not known, and taken for so."""
+        return True
 
     @abc.abstractmethod
     def queues(self) -> Queues:
@@ -158,3 +163,12 @@ class Home(abc.ABC):
 
         self.make_state_folder()
         return open_ledger(self.ledger_place, home=self.ledger_owner)
+
+    def ledger_to_read(self) -> Ledger:
+        """Open the ledger, which is there, to read it: its folder need not be writable."""
+        file = self.ledger_file
+        if file is None or is_writable(file.parent):
+            return self.ledger()
+        from receipts.ledger import open_ledger_to_read  # noqa: PLC0415
+
+        return open_ledger_to_read(file, home=self.ledger_owner)

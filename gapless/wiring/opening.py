@@ -22,13 +22,15 @@ def open_home(
     create: bool,
     tell: Callable[[str], None] | None = None,
     before_making: Callable[[], None] | None = None,
+    if_unwritable: str = "choose another with --home",
 ) -> Home:
     """Open the home at `location` (None: GAPLESS_HOME, else ./sweeps), making it when `create`.
 
     `ledger`: the address of a database (None: SQLite in the state folder). With `tell`, a service
     that cannot be reached is waited for; `tell` takes what for. `before_making` is called when the
     home is to be made, before anything is written. UserMistake; HomeError when the home is not
-    there, cannot be written, is of a newer format or would lie within another. Safe to repeat.
+    there, cannot be written (`if_unwritable` is what a person then does next), is of a newer format
+    or would lie within another. Safe to repeat.
     """
     address = home_address(location)
     url = None if ledger is None else checked_ledger(ledger)
@@ -37,7 +39,12 @@ def open_home(
             address, state=state, ledger=url, create=create, tell=tell, before_making=before_making
         )
     return open_folder_home(
-        address, state=state, ledger=url, create=create, before_making=before_making
+        address,
+        state=state,
+        ledger=url,
+        create=create,
+        before_making=before_making,
+        if_unwritable=if_unwritable,
     )
 
 
@@ -45,13 +52,15 @@ def read_home(
     location: str | Path | None,
     *,
     state: Path | None = None,
+    ledger: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Home:
     """Open a home that is there to read it: it may lie on a medium that cannot be written."""
     address = home_address(location)
+    url = None if ledger is None else checked_ledger(ledger)
     if isinstance(address, S3Address):
-        return _open_s3(address, state=state, ledger=None, create=False, tell=tell)
-    return read_folder_home(address, state=state, ledger=None)
+        return _open_s3(address, state=state, ledger=url, create=False, tell=tell)
+    return read_folder_home(address, state=state, ledger=url)
 
 
 def _open_s3(

@@ -10,7 +10,7 @@ from pathlib import Path
 from gapless.storage.disk import Disk, folders_above
 from gapless.storage.errors import HomeError
 
-__all__ = ["claim_state", "make_writable", "taken_state", "work_folder"]
+__all__ = ["claim_state", "is_writable", "make_writable", "taken_state", "work_folder"]
 
 _STATE_MARK = "home-of-this-state.txt"
 
@@ -36,6 +36,11 @@ def make_writable(folder: Path, what: str, advice: str) -> None:
         raise HomeError(
             f"{what} {folder}: cannot be written ({error.strerror}); {advice}"
         ) from error
+
+
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in a folder, by its permissions and mount: writes nothing."""
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def claim_state(folder: Path, home: str) -> None:
