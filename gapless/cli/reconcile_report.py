@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from gapless.declaration.runset import RunSet
     from receipts.reconcile import ReconcileReport
 
-__all__ = ["document_of", "listed_runs", "print_report", "ranges_of", "rounded"]
+__all__ = [
+    "document_of",
+    "listed_runs",
+    "print_report",
+    "print_standing",
+    "ranges_of",
+    "rounded",
+]
 
 _IN_FLIGHT = 3
 _SHOWN_RANGES = 12
@@ -67,6 +74,12 @@ def ranges_of(runs: RunSet) -> list[list[int]]:
 
 def print_report(report: ReconcileReport, *, forced: bool, resubmit: bool) -> None:
     """Print the report for people; `forced`, `resubmit`: what this look was asked to do."""
+    print_standing(report)
+    print_line(_verdict(report, forced=forced, resubmit=resubmit))
+
+
+def print_standing(report: ReconcileReport) -> None:
+    """Print where every run is, without a verdict."""
     running = report.state.value == "running"
     standing = "complete" if report.complete and running else report.state.value
     print_line(f"{report.sweep_id} ({standing})")
@@ -102,7 +115,6 @@ def print_report(report: ReconcileReport, *, forced: bool, resubmit: bool) -> No
         )
     if report.quarantined:
         print_note(f"  note: {counted(report.quarantined, 'unreadable message')} in quarantine")
-    print_line(_verdict(report, forced=forced, resubmit=resubmit))
 
 
 def _by_outcome(report: ReconcileReport) -> str:

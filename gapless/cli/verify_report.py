@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from gapless.cli.output import print_line, print_note
 from gapless.cli.reconcile_report import document_of as document_of_report
-from gapless.cli.reconcile_report import listed_runs, print_report, ranges_of
+from gapless.cli.reconcile_report import (
+    listed_runs,
+    print_report,
+    print_standing,
+    ranges_of,
+)
 from gapless.cli.wording import counted
 
 if TYPE_CHECKING:
@@ -78,7 +83,13 @@ def print_verified(verified: Verified) -> None:
         at = f" (epoch {epoch})" if epoch else ""
         print_line(f"  only there: {counted(len(runs), 'run')}{at}: {listed_runs(runs)}")
     _print_receipts(verified)
-    if verified.report is not None:
+    if verified.would_lack:
+        print_line("  without what is bad the sweep would stand like this:")
+        if verified.report is not None:
+            print_standing(verified.report)
+        would = counted(len(verified.lacking), "run")
+        print_line(f"not complete: {would} would lack a result: {listed_runs(verified.lacking)}")
+    elif verified.report is not None:
         print_report(verified.report, forced=False, resubmit=False)
     elif verified.lacking:
         lacking = counted(len(verified.lacking), "run")
@@ -166,7 +177,7 @@ def _what_next(verified: Verified) -> list[str]:
             f"`sweep verify {sweep}` again"
         )
     if verified.mode.value == "look" and done.findings:
-        lost = sum(len(runs) for runs in done.lost.values())
+        lost = len(verified.would_lack)
         gaps = f"{counted(lost, 'run')} would be gaps; " if lost else ""
         lines.append(
             f"{gaps}nothing was changed: `sweep verify {sweep}` without --dry-run mends what can be"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gapless.declaration.control import ControlState
 from gapless.declaration.runset import RunSet
 from gapless.local.accounting import reconcile_once
 from gapless.local.outlasting import outlasting
-from gapless.results.coverage import CoverageReader, missing
+from gapless.results.coverage import CoverageReader, counts, missing
 from gapless.results.findings import Mode, Verification
+from gapless.results.outcome import Outcome
 from gapless.results.verification import verify_shards
 from gapless.wiring import Home, clock
 from receipts.comparison import ReceiptComparison, compare_receipts
@@ -57,7 +59,8 @@ class Verified:
 
     `took_s` is the time it took to read the shards, in seconds. `report` and `receipts` are None
     where the ledger could not be asked: `no_ledger` says why, and `lacking` are the runs without a
-    result. `no_queues`: only the receipts were compared, for this reason.
+    result. Of a dry run `report` and `lacking` are what they would be without what is bad.
+    `no_queues`: only the receipts were compared, for this reason.
     """
 
     verification: Verification
@@ -70,12 +73,17 @@ class Verified:
     no_queues: str = ""
 
     @property
+    def would_lack(self) -> RunSet:
+        """The runs that mending would turn into gaps; of a dry run only."""
+        return _lost(self.verification) & self.lacking if self.mode is Mode.LOOK else RunSet()
+
+    @property
     def status(self) -> VerifyStatus:
         """ERROR, else what reconcile says; GAPS as long as a run lacks what a bad shard had."""
-        lost = RunSet.union(self.verification.lost.values())
+        lost = _lost(self.verification)
         if self.verification.unverified:
             return VerifyStatus.ERROR
-        if self.mode is Mode.LOOK and lost:
+        if self.would_lack:
             return VerifyStatus.GAPS
         if not self.lacking:
             return VerifyStatus.COMPLETE
@@ -129,18 +137,38 @@ def verify_sweep(
     except _NO_LEDGER as error:
         no_ledger = str(error)
     coverage = CoverageReader(home.blobs, sweep_id).refresh()
-    runs = home.store.load(sweep_id).runs.all
-    lacking = missing(runs, home.store.asked(sweep_id), coverage)
+    runs, asked = home.store.load(sweep_id).runs.all, home.store.asked(sweep_id)
+    lacking = RunSet.union(missing(runs, asked, coverage).values())
+    if mode is Mode.LOOK and verification.lost:
+        coverage = verification.counting
+        would_lack = RunSet.union(missing(runs, asked, coverage).values())
+        if report is not None:
+            stored = counts(runs, asked, coverage)
+            report = _without(report, would_lack - lacking, stored=stored)
+        lacking = would_lack
     return Verified(
         verification=verification,
         mode=mode,
         took_s=took_s,
-        lacking=RunSet.union(lacking.values()),
+        lacking=lacking,
         report=report,
         receipts=receipts,
         no_ledger=no_ledger,
         no_queues=no_queues,
     )
+
+
+def _without(
+    report: ReconcileReport, lost: RunSet, *, stored: Mapping[Outcome, int]
+) -> ReconcileReport:
+    """Give the report as it would be if these runs had no result, and those `stored` were left."""
+    if report.state is ControlState.CANCELLED:
+        return replace(report, stored=stored, cancelled=report.cancelled | lost)
+    return replace(report, stored=stored, gaps=report.gaps | lost)
+
+
+def _lost(verification: Verification) -> RunSet:
+    return RunSet.union(verification.lost.values())
 
 
 def _compare_where_nothing_is_written(home: Home, verification: Verification) -> ReceiptComparison:

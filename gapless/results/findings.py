@@ -71,7 +71,7 @@ class Verification:
     """What the shards of a sweep hold. `coverage` comes from the rows of those that are whole.
 
     `lost`: runs by epoch that only a bad shard had (its manifest says which), or a wrong manifest
-    claimed; they are gaps now, or would be (`Mode.LOOK`).
+    claimed; they are gaps now, or would be (`Mode.LOOK`). `counting`: what counts now, or would.
     """
 
     sweep_id: str
@@ -83,6 +83,7 @@ class Verification:
     caches: int = 0
     coverage: Coverage = field(default_factory=Coverage)
     findings: list[Finding] = field(default_factory=list)
+    counting: Coverage = field(default_factory=Coverage)
     lost: Mapping[int, RunSet] = field(default_factory=dict)
 
     @property

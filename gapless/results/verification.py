@@ -105,6 +105,7 @@ class _Verifier:
         self._sound: dict[str, Manifest] = {}
         self._claims: list[Manifest] = []
         self._left: list[Manifest] = []
+        self._adoptable: list[Manifest] = []
         self._replaced: set[str] | None = None
 
     def verify(self, readers: int) -> Verification:
@@ -129,6 +130,8 @@ class _Verifier:
         self._check_caches(cached)
         self._done.total = self._declared.runs.total
         self._done.lost = self._lost()
+        for manifest in (*self._sound.values(), *self._left, *self._adoptable):
+            self._done.counting.add(manifest)
         return self._done
 
     def _pass(self, new: Mapping[str, _Listed], readers: int) -> None:
@@ -197,6 +200,8 @@ class _Verifier:
             finding = replace(finding, action=Action.FAILED, why=f"{finding.why}; {error}")
         if finding.found is Found.WRONG_MANIFEST or finding.action is Action.ADOPTED:
             self._count(judgement)
+        elif finding.found is Found.NO_MANIFEST and judgement.true is not None:
+            self._adoptable.append(judgement.true)
         if judgement.stored is not None:
             (self._left if finding.is_unverified else self._claims).append(judgement.stored)
         self._report(finding)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import uuid
 from contextlib import closing
@@ -156,6 +157,51 @@ def test_looking_only_says_what_would_be_gaps(place: Here, home: Sweep100) -> No
     assert "40 runs would be gaps; nothing was changed" in answer.stdout
     assert home.objects("sweeps/") == before
     assert home.aside() == {}
+
+
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_looking_only_the_verdict_is_what_would_be_true(
+    place: Here, home: Sweep100, has_ledger: bool
+) -> None:
+    home.keep_runs(0, 60)
+    bad = home.keep_runs(60, 100)
+    home.flip(home.shard_key(bad), 5000)
+    if not has_ledger:
+        for path in place.home.glob("ledger.db*"):
+            path.unlink()
+    answer = place.do("verify", "--dry-run")
+    assert answer.returncode == 4
+    assert "(complete)" not in answer.stdout
+    assert "complete: every" not in answer.stdout
+    assert "not complete: 40 runs would lack a result: 60-99" in answer.stdout
+    found = one(place.json("verify", "--dry-run", status=4))
+    assert found["lacking"] == 40
+    if has_ledger:
+        assert re.search(r"gaps +40  60-99$", answer.stdout, re.MULTILINE)
+        assert re.search(r"stored +60  60 ok$", answer.stdout, re.MULTILINE)
+        assert (found["reconcile"]["complete"], found["reconcile"]["gaps"]) == (False, 40)
+
+
+def test_looking_only_at_a_cancelled_sweep_promises_no_gaps_to_send(
+    place: Here, home: Sweep100
+) -> None:
+    bad = home.keep_runs(0, 100)
+    home.flip(home.shard_key(bad), 5000)
+    assert place.do("cancel", "walk").returncode == 0
+    found = one(place.json("verify", "--dry-run", status=4))
+    assert (found["reconcile"]["gaps"], found["reconcile"]["cancelled"]) == (0, 100)
+
+
+def test_looking_only_what_another_shard_has_too_stays_complete(
+    place: Here, home: Sweep100
+) -> None:
+    home.keep_runs(0, 100)
+    bad = home.keep_runs(60, 100)
+    home.flip(home.shard_key(bad), 5000)
+    answer = place.do("verify", "--dry-run")
+    assert answer.returncode == 0, answer.stdout
+    assert "complete: every run has its result" in answer.stdout
+    assert "nothing was changed" in answer.stdout
 
 
 def test_the_document_holds_all_that_was_found(place: Here, home: Sweep100) -> None:
