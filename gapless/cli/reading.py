@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["results", "status"]
 
 _SHOWN = 20
+_NAMED = 3
 
 
 def status(
@@ -106,21 +107,40 @@ def results(
         ),
     ] = None,
     *,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out shards that are damaged.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Show the stored results of a sweep, or write them as CSV."""
     from gapless.local.choice import choose_sweep  # noqa: PLC0415
+    from gapless.results.errors import ResultsError, ShardDamaged  # noqa: PLC0415
     from gapless.results.reader import Results  # noqa: PLC0415
     from gapless.wiring import read_home  # noqa: PLC0415
 
     if csv is not None and json:
         raise typer.BadParameter("give either --csv or --json", param_hint="--csv, --json")
     opened = read_home(home, tell=print_note).for_readers(print_note)
-    found = Results(opened.blobs, choose_sweep(opened.store, sweep))
+    damaged: Literal["skip", "raise"] = "skip" if skip_damaged else "raise"
+    found = Results(opened.blobs, choose_sweep(opened.store, sweep), damaged=damaged)
     wanted = None if columns is None else [part.strip() for part in columns.split(",")]
-    if csv is not None:
-        _write_csv(found, csv, limit=limit, wanted=wanted)
-        return
+    try:
+        if csv is not None:
+            _write_csv(found, csv, limit=limit, wanted=wanted)
+        else:
+            _show(found, limit=limit, wanted=wanted, json=json)
+    except ShardDamaged as error:
+        without = f"`sweep results {found.sweep_id} --skip-damaged` shows what the others hold"
+        raise ResultsError(f"{error}; {without}") from error
+    if found.skipped and not json:
+        print_note(
+            f"left out: {counted(len(found.skipped), 'damaged shard')} "
+            f"({', '.join(found.skipped[:_NAMED])}{', …' if found.skipped[_NAMED:] else ''}); "
+            f"`sweep verify {found.sweep_id}` sees to it"
+        )
+
+
+def _show(found: Results, *, limit: int | None, wanted: list[str] | None, json: bool) -> None:
     table = found.table(limit=_SHOWN if limit is None else limit)
     places = _places(table.columns, wanted)
     names = [table.columns[place] for place in places]
@@ -131,6 +151,7 @@ def results(
                 "sweep": found.sweep_id,
                 "stored": found.stored_count,
                 "total": found.total,
+                "skipped": list(found.skipped),
                 "columns": names,
                 "rows": rows,
                 "errors": failures_document(found.failures()),
@@ -145,7 +166,7 @@ def results(
         if all(isinstance(row[place], int | float | None) for row in rows)
     )
     print_table(names, [[cell(value) for value in row] for row in rows], right=numbers)
-    shown = f" (the first {len(rows):,} shown)" if len(rows) < found.stored_count else ""
+    shown = f" (the first {len(rows):,} shown)" if len(rows) < len(found) else ""
     print_note(f"{found}{shown}")
     if found.has_failures:
         print_failures(found.failures(), on=print_note)

@@ -103,15 +103,22 @@ def submit(
     return Results(opened.blobs, report.sweep_id)
 
 
-def open(home: str | Path | None = None, sweep: str | None = None) -> Results:  # noqa: A001
+def open(  # noqa: A001 - the verb of the documentation
+    home: str | Path | None = None,
+    sweep: str | None = None,
+    *,
+    damaged: Literal["raise", "skip"] = "raise",
+) -> Results:
     """Open the stored results of a sweep, complete or not.
 
     `home`: a folder or s3://bucket/prefix (None: GAPLESS_HOME, else ./sweeps); `sweep`: an id, a
-    name or the beginning of an id (None: the home's only sweep). Reads only.
+    name or the beginning of an id (None: the home's only sweep). `damaged`: "raise" ShardDamaged
+    for a shard whose bytes are not those that were written, or "skip" it (see `.skipped`). Reads
+    only.
     """
     with python_words():
         opened = read_home(home, tell=_tell).for_readers(_tell)
-        return Results(opened.blobs, choose_sweep(opened.store, sweep))
+        return Results(opened.blobs, choose_sweep(opened.store, sweep), damaged=damaged)
 
 
 def _opened(

@@ -24,7 +24,7 @@ class ShardDamaged(ResultsError):
     _is = "damaged"
     _next = (
         "`sweep verify` sets it aside, then `sweep run` or `sweep reconcile --resubmit` does its "
-        "runs again; damaged='skip' reads without it"
+        "runs again"
     )
 
     def __init__(self, shard_id: str, why: str) -> None:

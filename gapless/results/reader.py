@@ -74,7 +74,10 @@ class Results:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """The shards left out because they are damaged (with damaged="skip")."""
+        """The shards left out because they are damaged (with damaged="skip").
+
+        `coverage` and `stored` go by the manifests, so they count the runs of these too.
+        """
         self._rows()
         return tuple(self._skipped)
 
@@ -203,6 +206,7 @@ class Results:
 
     def _on_damage(self, error: ShardDamaged) -> None:
         if self._damaged == "raise":
+            error.add_note("gapless.open(home, sweep, damaged='skip') reads without it")
             raise error
         self._skipped.append(error.shard_id)
 

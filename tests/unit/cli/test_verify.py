@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import gapless
 from gapless.aws import AwsClients
 from gapless.cli import app
 from gapless.declaration.runset import RunSet
@@ -376,9 +377,41 @@ def test_reading_a_damaged_shard_says_that_verify_sets_it_aside(
 ) -> None:
     bad = home.keep_runs(0, 100)
     home.flip(home.shard_key(bad), 300)
-    answer = place.do("results")
+    answer = place.do("results", "--home", str(place.home))
     assert answer.returncode == 1
-    assert "`sweep verify`" in answer.stderr
+    assert f"`sweep verify --home {place.home}`" in answer.stderr
+    skipping = f"`sweep results {home.sweep_id} --skip-damaged --home {place.home}`"
+    assert skipping in answer.stderr
+    assert "damaged=" not in answer.stderr
+
+
+def test_results_of_the_other_shards_are_shown_without_the_damaged_one(
+    place: Here, home: Sweep100, tmp_path: Path
+) -> None:
+    home.keep_runs(0, 5)
+    bad = home.keep_runs(5, 10)
+    home.flip(home.shard_key(bad), 300)
+    document = place.json("results", "--skip-damaged")
+    assert [row[0] for row in document["rows"]] == list(range(5))
+    assert document["skipped"] == [bad.shard_id]
+    target = tmp_path / "out.csv"
+    for words in (("results",), ("results", "--csv", str(target))):
+        assert place.do(*words).returncode == 1
+        assert not target.exists()
+        answer = place.do(*words, "--skip-damaged")
+        assert answer.returncode == 0, answer.stderr
+        assert f"left out: 1 damaged shard ({bad.shard_id})" in answer.stderr
+        assert f"`sweep verify {home.sweep_id}`" in answer.stderr
+        assert "first" not in answer.stderr
+    assert len(target.read_text().splitlines()) == 6
+    found = gapless.open(place.home, home.sweep_id, damaged="skip")
+    assert (len(found), found.skipped) == (5, (bad.shard_id,))
+
+
+def test_nothing_is_left_out_where_nothing_is_damaged(place: Here, home: Sweep100) -> None:
+    home.keep_runs(0, 5)
+    assert place.json("results", "--skip-damaged")["skipped"] == []
+    assert "left out" not in place.do("results", "--skip-damaged").stderr
 
 
 def test_on_s3_a_bad_shards_runs_are_gaps_though_the_queues_cannot_show_it(

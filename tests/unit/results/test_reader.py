@@ -240,8 +240,9 @@ def test_a_shard_with_a_flipped_bit_is_named_or_skipped(home):
     data = bytearray(bad.data)
     data[len(data) // 2] ^= 1
     home.blobs.put(layout.shard(home.id, bad.shard_id), bytes(data))
-    with pytest.raises(ShardDamaged, match=bad.shard_id):
+    with pytest.raises(ShardDamaged, match=bad.shard_id) as raised:
         home.open().values("x")
+    assert "damaged='skip'" in raised.value.__notes__[0]
     results = home.open(damaged="skip")
     assert results.runs.tolist() == [1]
     assert results.skipped == (bad.shard_id,)
