@@ -26,7 +26,7 @@ from receipts.errors import (
     LedgerUnavailable,
     UnsupportedLedger,
 )
-from receipts.ledger import Ledger, NewReceipt, SweepRow, Why, open_ledger
+from receipts.ledger import Ledger, NewReceipt, SweepRow, Why, open_ledger, open_ledger_to_read
 from receipts.locks import held_file
 from receipts.new_home import check_for_new_home
 from receipts.rebuild import open_and_rebuild
@@ -200,6 +200,34 @@ def test_a_ledger_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> Non
         open_ledger(tmp_path)
     assert isinstance(caught.value, UserMistake)
     assert path.read_bytes() == before
+
+
+def test_a_ledger_of_another_version_is_not_read_where_it_cannot_be_migrated(
+    tmp_path: Path,
+) -> None:
+    open_ledger(tmp_path).close()
+    path = tmp_path / "ledger.db"
+    run_sql(path, "UPDATE alembic_version SET version_num = '0000'")
+    before = path.read_bytes()
+    with pytest.raises(LedgerUnavailable, match="another version"):
+        open_ledger_to_read(path)
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_is_read_without_writing_and_only_for_its_home(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, home="one (/here)")
+    ledger.record_sweep(SweepRow("s-00000000", "0" * 64, "s", 1.0))
+    ledger.close()
+    path = tmp_path / "ledger.db"
+    names = sorted(tmp_path.iterdir())
+    reading = open_ledger_to_read(path, home="one (/moved)")
+    assert reading.sweep("s-00000000") is not None
+    with pytest.raises(LedgerUnavailable):
+        reading.forget_sweep("s-00000000")
+    reading.close()
+    assert sorted(tmp_path.iterdir()) == names
+    with pytest.raises(ForeignLedger, match="one"):
+        open_ledger_to_read(path, home="other (/here)")
 
 
 def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
