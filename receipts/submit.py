@@ -23,6 +23,7 @@ from gapless.declaration.runset import MAX_RUNS
 from gapless.declaration.sweep import Declaration, FrozenSweep
 from gapless.errors import UserMistake
 from gapless.storage import layout
+from gapless.storage.bundle import BundleFiles
 from gapless.storage.bundle_changes import changes_since
 from gapless.storage.sweeps import SweepStore
 from queueing.port import Queues
@@ -39,7 +40,7 @@ from receipts.ledger import Ledger, SweepRow, Why
 from receipts.looks import forget_looks
 from receipts.ports import Clock, NewId
 
-__all__ = ["CodeBundle", "SubmitReport", "submit"]
+__all__ = ["CodeBundle", "SubmitReport", "refuse_changed", "submit"]
 
 _EXTENDABLE = frozenset({"space", "replicates"})
 _SUBMIT_GENERATION = 0
@@ -101,9 +102,9 @@ def submit(  # noqa: PLR0913 - each port by name: a simulator stops between any 
     """Put a sweep into the home and send a job for every run that has no receipt yet.
 
     `job_size`: runs a job, at least 1 (None: by run time or number). `code`: which code goes on
-    when it changed. `new`: submit beside an earlier sweep of the same name. `extend`: add to that
-    sweep the runs it lacks. UserMistake in many kinds before anything is written; QueueUnavailable
-    when everything is recorded and waits.
+    when it changed ("old" needs no `bundle` where the sweep is stored). `new`: submit beside an
+    earlier sweep of the same name. `extend`: add to that sweep the runs it lacks. UserMistake in
+    many kinds before anything is written; QueueUnavailable when everything is recorded and waits.
     """
     _refuse_unfit(frozen)
     if new and extend is not None:
@@ -119,8 +120,14 @@ def submit(  # noqa: PLR0913 - each port by name: a simulator stops between any 
                 frozen, bundle, ledger=ledger, store=store, clock=clock, code=code
             )
         else:
+            if code == "old" and bundle is None:
+                # It was there when the code folder was looked at, and was removed since.
+                raise UserMistake(
+                    f"the home holds no sweep {sweep_id} whose code could go on: submit it without "
+                    "`--code old`"
+                )
             if not new:
-                _refuse_changed(frozen.declaration, store)
+                refuse_changed(frozen.declaration, store)
             entered = _enter(frozen, bundle, ledger=ledger, queues=queues, store=store, clock=clock)
         declared = declared_in(store, sweep_id)
         submitted = ledger.submitted(sweep_id).runs(0)
@@ -161,7 +168,8 @@ def _refuse_unfit(frozen: FrozenSweep) -> None:
         raise TooManyRuns(frozen.declaration.id, asked=frozen.segment.count, most=MAX_RUNS)
 
 
-def _refuse_changed(declaration: Declaration, store: SweepStore) -> None:
+def refuse_changed(declaration: Declaration, store: SweepStore) -> None:
+    """Raise SweepChanged when the home holds another sweep of this name."""
     for earlier_id in store.ids_named(declaration.name):
         if store.control(earlier_id).state is ControlState.CANCELLED:
             continue
@@ -287,7 +295,7 @@ def _control_changes(
     if bundle is not None and code != "old":
         wanted["code"] = bundle.sha256
         if code is None and control.code not in {None, bundle.sha256}:
-            changes = changes_since(control.code, bundle.data, store.get_object)
+            changes = changes_since(control.code, BundleFiles(bundle.data), store.get_object)
             if changes is None or changes:
                 raise CodeChanged(sweep_id, changes=changes)
             # Packed by another version: the same files in other bytes are no other code.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
 
@@ -24,7 +24,7 @@ from gapless.errors import UserMistake
 from gapless.local.choice import choose_sweep
 from gapless.local.source import Source, check_code, pack_code
 from gapless.storage import layout
-from gapless.storage.bundle import Bundle
+from gapless.storage.bundle import Bundle, CodeTooLarge
 from gapless.storage.bundle_changes import changes_since
 from gapless.storage.code_folder import FileId
 from gapless.wiring import DEFAULT_HOME, Home, S3Address, clock, home_address, new_id, open_home
@@ -59,12 +59,22 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A sweep that can be submitted: frozen, its code packed and looked at."""
+    """A sweep that can be submitted: frozen, its code packed and looked at.
+
+    Code too large to travel is needed only where the home does not hold the sweep's code yet.
+    """
 
     frozen: FrozenSweep
-    bundle: Bundle
+    code: Bundle | CodeTooLarge
     wish: Wish
     source: Source
+
+    @property
+    def bundle(self) -> Bundle:
+        """The packed code; CodeTooLarge."""
+        if isinstance(self.code, CodeTooLarge):
+            raise self.code
+        return self.code
 
     def sweep_id(self, home: Home) -> str:
         """Name the sweep it becomes, or the one it extends."""
@@ -76,10 +86,16 @@ class Prepared:
 def prepare(source: Source, wish: Wish) -> Prepared:
     """Freeze the space, pack the code, look for the function; UserMistake. Writes nothing.
 
-    Code that is not to be used (`--code old`) may be in pieces.
+    Code that is not to be used (`--code old`) may be in pieces. Whether code too large to travel is
+    needed only the home knows: `open_home_for` and `settle` refuse it then.
     """
     frozen = source.sweep.freeze()
-    bundle = pack_code(source, being_written=own_output())
+    try:
+        bundle = pack_code(source, being_written=own_output())
+    except CodeTooLarge as error:
+        if wish.code == "new":
+            raise
+        return Prepared(frozen, error, wish, source)
     if wish.code != "old":
         check_code(source, bundle)
     return Prepared(frozen, bundle, wish, source)
@@ -124,13 +140,20 @@ def open_home_for(
                 f"the {what} {folder} is the code folder: put it elsewhere ({option}), for example "
                 f"into {code_folder / DEFAULT_HOME}; nothing was written"
             )
+
+    def before_making() -> None:
+        if isinstance(prepared.code, CodeTooLarge):
+            raise prepared.code
+        if ledger is not None:
+            _try_ledger(ledger, address, state, tell)
+
     return open_home(
         location,
         state=state,
         ledger=ledger,
         create=True,
         tell=tell,
-        before_making=None if ledger is None else lambda: _try_ledger(ledger, address, state, tell),
+        before_making=before_making,
     )
 
 
@@ -212,23 +235,40 @@ def _keep_code_if_only_more(home: Home, prepared: Prepared) -> tuple[Prepared, s
     """Go on with the stored code when the folder holds all of it and more; with a note on that.
 
     Logs, pictures and tables appear in a code folder while its sweep runs: new files beside
-    unchanged ones are no other code. `--code new` takes them along.
+    unchanged ones are no other code, however large they are. `--code new` takes them along.
     """
-    sweep_id = prepared.sweep_id(home)
-    if prepared.wish.code is not None or not home.store.exists(sweep_id):
+    sweep_id, code = prepared.sweep_id(home), prepared.code
+    if not home.store.exists(sweep_id):
+        if isinstance(code, CodeTooLarge):
+            _refuse_too_large(home, prepared, code)
+        return prepared, ""
+    if prepared.wish.code is not None:
         return prepared, ""
     stored_sha = home.store.control(sweep_id).code
-    if stored_sha is None or stored_sha == prepared.bundle.sha256:
+    if stored_sha is None or stored_sha == code.sha256:
         return prepared, ""
-    changes = changes_since(stored_sha, prepared.bundle.data, home.store.get_object)
+    changes = changes_since(stored_sha, code.files, home.store.get_object)
     if changes is None or not changes.additions_only or not changes:
+        if isinstance(code, CodeTooLarge):
+            from receipts.errors import CodeChanged  # noqa: PLC0415
+
+            raise CodeChanged(sweep_id, changes=changes)
         return prepared, ""
     note = (
         f"the code folder holds more than when the sweep was submitted ({changes}): the stored "
         "code goes on (--code new takes them along, .gaplessignore leaves them out)"
     )
     kept = replace(prepared, wish=replace(prepared.wish, code="old"))
-    return kept, note if _is_news(home, sweep_id, prepared.bundle.sha256) else ""
+    return kept, note if _is_news(home, sweep_id, code.sha256) else ""
+
+
+def _refuse_too_large(home: Home, prepared: Prepared, code: CodeTooLarge) -> NoReturn:
+    """Refuse code that a new sweep needs; an earlier sweep of its name may be what was meant."""
+    from receipts.submit import refuse_changed  # noqa: PLC0415
+
+    if not prepared.wish.new:
+        refuse_changed(prepared.frozen.declaration, home.store)
+    raise code
 
 
 def _is_news(home: Home, sweep_id: str, sha256: str) -> bool:
@@ -265,7 +305,7 @@ def _submit(home: Home, prepared: Prepared) -> SubmitReport:
     with closing(home.ledger()) as ledger, closing(home.queues()) as queues:
         return submit(
             prepared.frozen,
-            prepared.bundle,
+            None if isinstance(prepared.code, CodeTooLarge) else prepared.code,
             ledger=ledger,
             queues=queues,
             store=home.store,

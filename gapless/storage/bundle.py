@@ -10,14 +10,14 @@ import hashlib
 import io
 import stat
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gapless.errors import UserMistake
 from gapless.storage.code_folder import CodeFile, FileId, code_files
 
-__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "BundleFiles", "pack"]
+__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "BundleFiles", "CodeTooLarge", "FolderFiles", "pack"]
 
 MAX_BUNDLE_BYTES = 50_000_000
 """The most a bundle may hold: it is fetched by every node."""
@@ -36,6 +36,10 @@ class BundleFiles(Mapping[str, bytes]):
     def __getitem__(self, name: str) -> bytes:
         return self._zip.read(name)
 
+    def size_bytes(self, name: str) -> int:
+        """Give the size of a file without reading it."""
+        return self._zip.getinfo(name).file_size
+
     def executable(self, name: str) -> bool:
         """Tell whether a file may be run as a program."""
         return bool(self._zip.getinfo(name).external_attr >> 16 & stat.S_IXUSR)
@@ -48,6 +52,55 @@ class BundleFiles(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+class FolderFiles(Mapping[str, bytes]):
+    """The files of a code folder by the names they would travel under, read when asked for."""
+
+    def __init__(self, files: Iterable[CodeFile]) -> None:
+        self._files = {file.name: file for file in files}
+
+    def __getitem__(self, name: str) -> bytes:
+        return _content(self._files[name])
+
+    def size_bytes(self, name: str) -> int:
+        """Give the size of a file without reading it."""
+        return self._files[name].size_bytes
+
+    def executable(self, name: str) -> bool:
+        """Tell whether a file may be run as a program."""
+        return self._files[name].executable
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+class CodeTooLarge(UserMistake):
+    """A code folder holds more than can travel; `files` are those that would.
+
+    `sha256` (hexadecimal) hashes their names, sizes and modes only.
+    """
+
+    def __init__(self, root: Path, files: list[CodeFile]) -> None:
+        total = sum(file.size_bytes for file in files)
+        largest = sorted(files, key=lambda file: (-file.size_bytes, file.name))[:5]
+        listed = "\n".join(f"  {file.size_bytes / 1e6:10,.1f} MB  {file.name}" for file in largest)
+        super().__init__(
+            f"the code folder {root} holds {total / 1e6:,.1f} MB, more than the "
+            f"{MAX_BUNDLE_BYTES / 1e6:.0f} MB that travel with a sweep; its largest files:\n"
+            f"{listed}\n"
+            "name what the runs do not need in .gaplessignore (written like .gitignore), or give a "
+            "smaller folder as `code`"
+        )
+        self.files = FolderFiles(files)
+        facts = [(file.name, file.size_bytes, file.executable) for file in files]
+        self.sha256 = hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +119,8 @@ def pack(
 
     Files `being_written`, such as the log of the very program that packs, are left out too. Never
     packed: homes, .git, virtual environments, __pycache__; logs unless .gaplessignore takes them
-    back (`!data.log`). UserMistake when the folder cannot be packed (each reason a line) or holds
-    more than MAX_BUNDLE_BYTES.
+    back (`!data.log`). UserMistake when the folder cannot be packed (each reason a line),
+    CodeTooLarge, before anything is read, when it holds more than MAX_BUNDLE_BYTES.
     """
     root = Path(folder)
     left_out = {each.resolve() for each in without}
@@ -76,7 +129,8 @@ def pack(
         for each in code_files(root)
         if each.id not in being_written and each.path.resolve() not in left_out
     ]
-    _check_size(root, files)
+    if sum(file.size_bytes for file in files) > MAX_BUNDLE_BYTES:
+        raise CodeTooLarge(root, files)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
@@ -86,20 +140,6 @@ def pack(
             archive.writestr(entry, _content(file))
     data = buffer.getvalue()
     return Bundle(sha256=hashlib.sha256(data).hexdigest(), data=data, files=BundleFiles(data))
-
-
-def _check_size(root: Path, files: list[CodeFile]) -> None:
-    total = sum(file.size_bytes for file in files)
-    if total <= MAX_BUNDLE_BYTES:
-        return
-    largest = sorted(files, key=lambda file: (-file.size_bytes, file.name))[:5]
-    listed = "\n".join(f"  {file.size_bytes / 1e6:10,.1f} MB  {file.name}" for file in largest)
-    raise UserMistake(
-        f"the code folder {root} holds {total / 1e6:,.1f} MB, more than the "
-        f"{MAX_BUNDLE_BYTES / 1e6:.0f} MB that travel with a sweep; its largest files:\n{listed}\n"
-        "name what the runs do not need in .gaplessignore (written like .gitignore), or give a "
-        "smaller folder as `code`"
-    )
 
 
 def _content(file: CodeFile) -> bytes:

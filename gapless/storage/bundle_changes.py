@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Protocol
 
 from gapless.storage.bundle import BundleFiles
 from gapless.storage.errors import StorageError, StorageUnavailable
 
-__all__ = ["BundleChanges", "changes_between", "changes_since"]
+__all__ = ["BundleChanges", "CodeFiles", "changes_between", "changes_since"]
 
 _MOST_NAMED = 5
+
+
+class CodeFiles(Protocol):
+    """Files by name, of a bundle or of a folder; read only when their content is asked for."""
+
+    def __getitem__(self, name: str, /) -> bytes:
+        """Read a file."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Name the files."""
+
+    def keys(self) -> AbstractSet[str]:
+        """Name the files, as a set."""
+
+    def size_bytes(self, name: str) -> int:
+        """Give the size of a file without reading it."""
+
+    def executable(self, name: str) -> bool:
+        """Tell whether a file may be run as a program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +62,29 @@ class BundleChanges:
         return f"{', '.join(every[:_MOST_NAMED])}, … ({len(every):,} files)"
 
 
-def changes_between(stored: BundleFiles, found: BundleFiles) -> BundleChanges:
-    """Compare the content and mode of every file."""
+def changes_between(stored: BundleFiles, found: CodeFiles) -> BundleChanges:
+    """Compare the content and mode of every file; what differs in size is not read."""
     return BundleChanges(
         changed=tuple(
-            name
-            for name in sorted(stored.keys() & found.keys())
-            if stored[name] != found[name] or stored.executable(name) != found.executable(name)
+            name for name in sorted(stored.keys() & found.keys()) if _differs(name, stored, found)
         ),
         removed=tuple(sorted(stored.keys() - found.keys())),
         added=tuple(sorted(found.keys() - stored.keys())),
     )
 
 
+def _differs(name: str, stored: BundleFiles, found: CodeFiles) -> bool:
+    return (
+        stored.size_bytes(name) != found.size_bytes(name)
+        or stored.executable(name) != found.executable(name)
+        or stored[name] != found[name]
+    )
+
+
 def changes_since(
-    stored_sha: str, data: bytes, fetch: Callable[[str], bytes]
+    stored_sha: str, found: CodeFiles, fetch: Callable[[str], bytes]
 ) -> BundleChanges | None:
-    """Compare a packed bundle with a stored one; None when that is lost or damaged.
+    """Compare files with those of a stored bundle; None when that is lost or damaged.
 
     `fetch` gives an object of the home by its sha256; StorageUnavailable goes through.
     """
@@ -67,4 +94,4 @@ def changes_since(
         raise
     except StorageError:
         return None
-    return changes_between(BundleFiles(stored), BundleFiles(data))
+    return changes_between(BundleFiles(stored), found)

@@ -207,6 +207,19 @@ def test_old_code_goes_on_when_asked(world: World) -> None:
     assert world.store.control(frozen.id).code == CODE.sha256
 
 
+def test_old_code_needs_no_bundle_where_the_sweep_is_and_is_refused_where_it_is_not(
+    world: World,
+) -> None:
+    frozen = declare()
+    with pytest.raises(UserMistake, match=f"no sweep {frozen.id} whose code could go on"):
+        world.submit(frozen, None, code="old")
+    assert world.ledger.sweep(frozen.id) is None
+    assert not world.store.exists(frozen.id)
+    world.submit(frozen)
+    assert world.submit(frozen, None, code="old").changed == ()
+    assert world.store.control(frozen.id).code == CODE.sha256
+
+
 def test_new_code_goes_on_when_asked_and_is_stored_first(world: World) -> None:
     frozen = declare()
     world.submit(frozen)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gapless.errors import UserMistake
-from gapless.storage.bundle import pack
+from gapless.storage.bundle import CodeTooLarge, pack
 from gapless.storage.bundle_changes import changes_between, changes_since
 from gapless.storage.errors import StorageError, StorageUnavailable
 from gapless.storage.folder import FolderBlobs
@@ -247,6 +247,23 @@ def test_too_large_a_folder_is_refused_with_its_five_largest_files(code: Path) -
     assert packed(code) == [".gaplessignore"]
 
 
+def test_a_folder_too_large_is_compared_with_a_bundle_without_reading_what_differs_in_size(
+    code: Path,
+) -> None:
+    for name in ("grown.csv", "run.sh", "same.py", "walk.py"):
+        put(code, name)
+    before = pack(code)
+    for name in ("added.bin", "grown.csv"):
+        with (code / name).open("wb") as file:
+            file.truncate(2**40)
+    put(code, "walk.py", "y")
+    (code / "run.sh").chmod(0o755)
+    with pytest.raises(CodeTooLarge) as caught:
+        pack(code)
+    changes = changes_between(before.files, caught.value.files)
+    assert str(changes) == "grown.csv changed, run.sh changed, walk.py changed, added.bin added"
+
+
 @pytest.mark.parametrize("name", ["missing", "file"])
 def test_a_code_folder_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     put(tmp_path, "file")
@@ -331,7 +348,7 @@ def test_files_that_were_only_added_are_counted_and_the_first_ones_named(code: P
     for number in range(1200):
         put(code, f"{number:04}.csv", "")
     changes = changes_since(
-        before.sha256, pack(code).data, {before.sha256: before.data}.__getitem__
+        before.sha256, pack(code).files, {before.sha256: before.data}.__getitem__
     )
     assert changes is not None
     assert changes.additions_only
@@ -348,7 +365,7 @@ def test_changes_since_a_lost_bundle_are_unknown_and_since_one_out_of_reach_an_e
     def away(sha256: str) -> bytes:
         raise StorageUnavailable("no route")
 
-    data = pack(code).data
-    assert changes_since("0" * 64, data, lost) is None
+    found = pack(code).files
+    assert changes_since("0" * 64, found, lost) is None
     with pytest.raises(StorageUnavailable):
-        changes_since("0" * 64, data, away)
+        changes_since("0" * 64, found, away)
