@@ -235,7 +235,9 @@ def _keep_code_if_only_more(home: Home, prepared: Prepared) -> tuple[Prepared, s
     """Go on with the stored code when the folder holds all of it and more; with a note on that.
 
     Logs, pictures and tables appear in a code folder while its sweep runs: new files beside
-    unchanged ones are no other code, however large they are. `--code new` takes them along.
+    unchanged ones are no other code, however large they are. Nor is a table of results that was
+    written again (it travels, because the code of a next sweep may read it), nor a file that was
+    named in an ignore file since. `--code new` takes them along.
     """
     sweep_id, code = prepared.sweep_id(home), prepared.code
     if not home.store.exists(sweep_id):
@@ -247,19 +249,30 @@ def _keep_code_if_only_more(home: Home, prepared: Prepared) -> tuple[Prepared, s
     stored_sha = home.store.control(sweep_id).code
     if stored_sha is None or stored_sha == code.sha256:
         return prepared, ""
-    changes = changes_since(stored_sha, code.files, home.store.get_object)
-    if changes is None or not changes.additions_only or not changes:
+    changes = changes_since(
+        stored_sha, code.files, home.store.get_object, is_table=_is_results_table
+    )
+    if changes is not None:
+        changes = changes.beside(prepared.source.code_folder)
+    if not changes or not changes.code_as_it_was:
         if isinstance(code, CodeTooLarge):
             from receipts.errors import CodeChanged  # noqa: PLC0415
 
             raise CodeChanged(sweep_id, changes=changes)
         return prepared, ""
+    holds = "more" if changes.additions_only else "other files, but no other code,"
     note = (
-        f"the code folder holds more than when the sweep was submitted ({changes}): the stored "
+        f"the code folder holds {holds} than when the sweep was submitted ({changes}): the stored "
         "code goes on (--code new takes them along, .gaplessignore leaves them out)"
     )
     kept = replace(prepared, wish=replace(prepared.wish, code="old"))
     return kept, note if _is_news(home, sweep_id, code.sha256) else ""
+
+
+def _is_results_table(head: bytes) -> bool:
+    from gapless.results.csv_file import is_results_table  # noqa: PLC0415
+
+    return is_results_table(head)
 
 
 def _refuse_too_large(home: Home, prepared: Prepared, code: CodeTooLarge) -> NoReturn:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 from pathlib import Path
 
-from gapless.results.row_table import RowTable, write_csv
+from gapless.results.row_table import FIXED, RowTable, write_csv
 
-__all__ = ["save_csv"]
+__all__ = ["is_results_table", "save_csv"]
 
 
 def save_csv(table: RowTable, path: Path) -> None:
@@ -30,6 +31,19 @@ def save_csv(table: RowTable, path: Path) -> None:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def is_results_table(head: bytes) -> bool:
+    """Tell by the beginning of a CSV file whether it is a table of results with every column."""
+    first, newline, _ = head.decode("utf-8", "replace").partition("\n")
+    try:
+        columns = next(csv.reader([first]), [])
+    except csv.Error:
+        return False
+    if not newline or columns[:1] != ["run"] or FIXED[0] not in columns:
+        return False
+    start = columns.index(FIXED[0])
+    return tuple(columns[start : start + len(FIXED)]) == FIXED
 
 
 def _write(table: RowTable, path: Path, mode: str) -> None:

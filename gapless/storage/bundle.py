@@ -22,6 +22,9 @@ __all__ = ["MAX_BUNDLE_BYTES", "Bundle", "BundleFiles", "CodeTooLarge", "FolderF
 MAX_BUNDLE_BYTES = 50_000_000
 """The most a bundle may hold: it is fetched by every node."""
 
+HEAD_BYTES = 65_536
+"""As much of a file as tells what it is."""
+
 _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
@@ -35,6 +38,11 @@ class BundleFiles(Mapping[str, bytes]):
 
     def __getitem__(self, name: str) -> bytes:
         return self._zip.read(name)
+
+    def head(self, name: str) -> bytes:
+        """Read the beginning of a file, HEAD_BYTES at most."""
+        with self._zip.open(name) as file:
+            return file.read(HEAD_BYTES)
 
     def size_bytes(self, name: str) -> int:
         """Give the size of a file without reading it."""
@@ -62,6 +70,10 @@ class FolderFiles(Mapping[str, bytes]):
 
     def __getitem__(self, name: str) -> bytes:
         return _content(self._files[name])
+
+    def head(self, name: str) -> bytes:
+        """Read the beginning of a file, HEAD_BYTES at most."""
+        return _content(self._files[name], HEAD_BYTES)
 
     def size_bytes(self, name: str) -> int:
         """Give the size of a file without reading it."""
@@ -142,8 +154,9 @@ def pack(
     return Bundle(sha256=hashlib.sha256(data).hexdigest(), data=data, files=BundleFiles(data))
 
 
-def _content(file: CodeFile) -> bytes:
+def _content(file: CodeFile, most_bytes: int = -1) -> bytes:
     try:
-        return file.path.read_bytes()
+        with file.path.open("rb") as opened:
+            return opened.read(most_bytes)
     except OSError as error:
         raise UserMistake(f"{file.path} cannot be read: {error.strerror}") from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from gapless.storage.bundle import BundleFiles
+from gapless.storage.code_folder import IGNORE_FILES
 from gapless.storage.errors import StorageError, StorageUnavailable
 
 __all__ = ["BundleChanges", "CodeFiles", "changes_between", "changes_since"]
@@ -27,6 +29,9 @@ class CodeFiles(Protocol):
     def keys(self) -> AbstractSet[str]:
         """Name the files, as a set."""
 
+    def head(self, name: str) -> bytes:
+        """Read the beginning of a file."""
+
     def size_bytes(self, name: str) -> int:
         """Give the size of a file without reading it."""
 
@@ -36,25 +41,47 @@ class CodeFiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BundleChanges:
-    """Files by what became of them, each by name ascending; a file's mode is part of it."""
+    """Files by what became of them, each by name ascending; a file's mode is part of it.
 
-    changed: tuple[str, ...]
-    removed: tuple[str, ...]
-    added: tuple[str, ...]
+    What is no code is told apart: `rewritten` are ignore files and tables of results that changed,
+    `left_out` files that are still in the folder and do not travel any more.
+    """
+
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    rewritten: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.changed or self.removed or self.added)
+        return not self.additions_only or bool(self.added)
 
     @property
     def additions_only(self) -> bool:
         """Tell whether every file that was there is still there as it was."""
+        return self.code_as_it_was and not self.rewritten and not self.left_out
+
+    @property
+    def code_as_it_was(self) -> bool:
+        """Tell whether no file that was there and may be code changed or is gone."""
         return not self.changed and not self.removed
+
+    def beside(self, folder: Path) -> BundleChanges:
+        """Tell apart, of the removed files, those that are in the code folder and left out."""
+        left_out = {name for name in self.removed if (folder / name).is_file()}
+        return replace(
+            self,
+            removed=tuple(name for name in self.removed if name not in left_out),
+            left_out=tuple(sorted({*self.left_out, *left_out})),
+        )
 
     def __str__(self) -> str:
         """Name the first few: `walk.py changed, old.py removed, … (12 files)`."""
         every = [
             *(f"{name} changed" for name in self.changed),
             *(f"{name} removed" for name in self.removed),
+            *(f"{name} rewritten" for name in self.rewritten),
+            *(f"{name} left out" for name in self.left_out),
             *(f"{name} added" for name in self.added),
         ]
         if len(every) <= _MOST_NAMED:
@@ -62,12 +89,22 @@ class BundleChanges:
         return f"{', '.join(every[:_MOST_NAMED])}, … ({len(every):,} files)"
 
 
-def changes_between(stored: BundleFiles, found: CodeFiles) -> BundleChanges:
-    """Compare the content and mode of every file; what differs in size is not read."""
+def _never(_head: bytes) -> bool:
+    return False
+
+
+def changes_between(
+    stored: BundleFiles, found: CodeFiles, *, is_table: Callable[[bytes], bool] = _never
+) -> BundleChanges:
+    """Compare the content and mode of every file; what differs in size is not read.
+
+    `is_table` tells by the head of a CSV file whether it is a table of results.
+    """
+    differing = [n for n in sorted(stored.keys() & found.keys()) if _differs(n, stored, found)]
+    rewritten = tuple(name for name in differing if _is_no_code(name, stored, found, is_table))
     return BundleChanges(
-        changed=tuple(
-            name for name in sorted(stored.keys() & found.keys()) if _differs(name, stored, found)
-        ),
+        changed=tuple(name for name in differing if name not in rewritten),
+        rewritten=rewritten,
         removed=tuple(sorted(stored.keys() - found.keys())),
         added=tuple(sorted(found.keys() - stored.keys())),
     )
@@ -81,8 +118,20 @@ def _differs(name: str, stored: BundleFiles, found: CodeFiles) -> bool:
     )
 
 
+def _is_no_code(
+    name: str, stored: BundleFiles, found: CodeFiles, is_table: Callable[[bytes], bool]
+) -> bool:
+    if name.rpartition("/")[2] in IGNORE_FILES:
+        return True
+    return name.endswith(".csv") and is_table(stored.head(name)) and is_table(found.head(name))
+
+
 def changes_since(
-    stored_sha: str, found: CodeFiles, fetch: Callable[[str], bytes]
+    stored_sha: str,
+    found: CodeFiles,
+    fetch: Callable[[str], bytes],
+    *,
+    is_table: Callable[[bytes], bool] = _never,
 ) -> BundleChanges | None:
     """Compare files with those of a stored bundle; None when that is lost or damaged.
 
@@ -94,4 +143,4 @@ def changes_since(
         raise
     except StorageError:
         return None
-    return changes_between(BundleFiles(stored), found)
+    return changes_between(BundleFiles(stored), found, is_table=is_table)

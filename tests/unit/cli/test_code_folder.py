@@ -76,3 +76,38 @@ def test_code_too_large_is_refused_where_it_would_be_used(place: Place) -> None:
     other = place.do("submit", "sweep.toml", "--new")
     assert other.returncode == 2
     assert "more than the 50 MB that travel" in other.stderr
+
+
+def test_a_table_of_results_that_is_written_again_does_not_stop_a_sweep(place: Place) -> None:
+    other = (place.folder / "sweep.toml").read_text().replace('"tiny"', '"other"')
+    (place.folder / "other.toml").write_text(other)
+    assert place.do("run", "sweep.toml", "--workers", "1").returncode == 5
+    write = ("results", "tiny", "--csv", "out.csv")
+    assert place.do(*write, "--limit", "2").returncode == 0
+    assert place.do("submit", "other.toml").returncode == 0
+    assert place.do(*write).returncode == 0
+    again = place.do("submit", "other.toml")
+    assert again.returncode == 0, again.stderr
+    assert "holds other files, but no other code" in again.stderr
+    assert "(out.csv rewritten): the stored code goes on" in again.stderr
+    (place.folder / "out.csv").write_text("a,b\n1,2\n")
+    refused = place.do("submit", "other.toml")
+    assert refused.returncode == 2
+    assert "(out.csv changed)" in refused.stderr
+
+
+def test_a_changed_file_stops_no_sweep_once_it_is_named_in_an_ignore_file(place: Place) -> None:
+    (place.folder / "plot.txt").write_text("first")
+    assert place.do("submit", "sweep.toml").returncode == 0
+    (place.folder / "plot.txt").write_text("second")
+    refused = place.do("submit", "sweep.toml")
+    assert refused.returncode == 2
+    assert "is named in .gaplessignore" in refused.stderr
+    for lines in ("plot.txt\n", "plot.txt\n*.png\n"):
+        (place.folder / ".gaplessignore").write_text(lines)
+        again = place.do("submit", "sweep.toml")
+        assert again.returncode == 0, again.stderr
+        assert "plot.txt left out" in again.stderr
+    (place.folder / "work.py").rename(place.folder / "worked.py")
+    gone = place.do("submit", "sweep.toml")
+    assert gone.returncode == 2

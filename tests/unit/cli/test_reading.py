@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from gapless.cli.cells import cell
+from gapless.results.csv_file import is_results_table, save_csv
+from gapless.results.row_table import RowTable, column_names
 from tests.unit.cli.a_place import Place
 
 ODD = """
@@ -56,10 +58,14 @@ def test_csv_holds_every_value_whole_and_what_utf8_lacks_escaped(odd: Place) -> 
     assert not list(odd.folder.glob(".*.part"))
 
 
-def test_a_csv_that_cannot_be_finished_leaves_the_earlier_one(tmp_path: Path) -> None:
-    from gapless.results.csv_file import save_csv
-    from gapless.results.row_table import RowTable
+def test_a_whole_table_of_results_is_known_by_its_head_and_a_person_s_own_is_not() -> None:
+    names = ",".join(column_names(("n", "node"), ("rms", "loss")))
+    assert is_results_table(f"{names}\r\n1,2\r\n".encode())
+    for own in (names, f"x{names}\n", "run,n,rms\n", "run,replicate\n", "", "\n", "\0,\xff\n"):
+        assert not is_results_table(own.encode("latin-1"))
 
+
+def test_a_csv_that_cannot_be_finished_leaves_the_earlier_one(tmp_path: Path) -> None:
     class Breaks:
         def __str__(self) -> str:
             raise RuntimeError("the value breaks")

@@ -264,6 +264,33 @@ def test_a_folder_too_large_is_compared_with_a_bundle_without_reading_what_diffe
     assert str(changes) == "grown.csv changed, run.sh changed, walk.py changed, added.bin added"
 
 
+def test_what_is_no_code_is_told_apart_in_changes(code: Path) -> None:
+    for name in (
+        ".gaplessignore",
+        "gone.py",
+        "plot.csv",
+        "sub/.gitignore",
+        "table.csv",
+        "table.py",
+    ):
+        put(code, name, "table 1")
+    put(code, "notes.txt")
+    before = pack(code)
+    for name in ("sub/.gitignore", "table.csv", "table.py"):
+        put(code, name, "table 2")
+    put(code, "plot.csv", "other")
+    put(code, ".gaplessignore", "notes.txt\n")
+    (code / "gone.py").unlink()
+    changes = changes_between(
+        before.files, pack(code).files, is_table=lambda head: head.startswith(b"table")
+    ).beside(code)
+    assert changes.changed == ("plot.csv", "table.py")
+    assert changes.removed == ("gone.py",)
+    assert changes.rewritten == (".gaplessignore", "sub/.gitignore", "table.csv")
+    assert changes.left_out == ("notes.txt",)
+    assert not changes.code_as_it_was
+
+
 @pytest.mark.parametrize("name", ["missing", "file"])
 def test_a_code_folder_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     put(tmp_path, "file")
