@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,24 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if ".to_pandas()" in page.read_text()],
+    ids=lambda page: str(page.relative_to(CHECKOUT)),
+)
+def test_who_reads_of_pandas_reads_what_to_install_for_it(page: Path) -> None:
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    having = [
+        extra
+        for extra, needed in extras["optional-dependencies"].items()
+        if any(each.startswith("pandas") for each in needed)
+    ]
+    text = page.read_text()
+    assert any(re.search(rf"pip install '[^' ]*\[{extra}\]'", text) for extra in having)
+    # A way of installing without pandas would leave the reader with MissingExtra.
+    assert not re.search(r"pip install (gapless|\.)(\s|`|$)", text)
 
 
 def test_the_readme_is_under_a_page() -> None:
