@@ -23,6 +23,7 @@ from gapless.cli.options import (
 )
 from gapless.cli.output import print_document, print_line, print_note
 from gapless.cli.wording import counted, failures_document, print_failures
+from gapless.errors import UserMistake
 
 if TYPE_CHECKING:
     from gapless.local.plan import Plan
@@ -131,6 +132,8 @@ def submit(  # noqa: PLR0913 - an argument is an option of the command
             print_document(_plan_document(plan, billed=billed))
         else:
             _print_plan(plan, billed=billed)
+        if plan.objection:
+            raise UserMistake(plan.objection)
         return
     from gapless.local.submission import (  # noqa: PLC0415
         Wish,
@@ -249,8 +252,6 @@ def _print_plan(plan: Plan, *, billed: bool) -> None:
     for number, point in enumerate(plan.first_points):
         shown = ", ".join(f"{name} = {value!r}" for name, value in point.items())
         print_line(f"  point {number}     {shown}")
-    if plan.objection:
-        print_note(plan.objection)
     print_note("nothing was written")
 
 

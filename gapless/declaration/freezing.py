@@ -29,6 +29,7 @@ __all__ = [
     "Candidates",
     "Recipe",
     "check_size",
+    "check_walk",
     "estimate_points",
     "freeze_blocks",
 ]
@@ -133,6 +134,19 @@ def freeze_blocks(names: tuple[str, ...], blocks: Sequence[Candidates]) -> Froze
         for recipe in block.recipes:
             assert recipe.factor.count > 0
     sieves = list(_sieves(blocks))
+    _check_walk(sieves)
+    frozen = tuple(filter(None, map(_frozen, sieves)))
+    if not frozen:
+        raise DeclarationError(_nothing_kept(blocks))
+    return FrozenSpace(names, frozen)
+
+
+def check_walk(blocks: Sequence[Candidates]) -> None:
+    """DeclarationError when freezing would look at too many candidates; looks at none."""
+    _check_walk(list(_sieves(blocks)))
+
+
+def _check_walk(sieves: Sequence[_Sieve]) -> None:
     walked = sum(sieve.block.count for sieve in sieves if not sieve.open)
     if walked > MAX_CANDIDATES:
         raise DeclarationError(
@@ -140,10 +154,6 @@ def freeze_blocks(names: tuple[str, ...], blocks: Sequence[Candidates]) -> Froze
             f"{MAX_CANDIDATES:,}: take fewer values, move a condition into the axes (zip, or "
             "blocks that do not overlap), or draw a sample; --dry-run estimates what is kept"
         )
-    frozen = tuple(filter(None, map(_frozen, sieves)))
-    if not frozen:
-        raise DeclarationError(_nothing_kept(blocks))
-    return FrozenSpace(names, frozen)
 
 
 def estimate_points(blocks: Sequence[Candidates], samples: int) -> int:

@@ -32,6 +32,7 @@ from gapless.declaration.freezing import (
     Candidates,
     Recipe,
     check_size,
+    check_walk,
     estimate_points,
     freeze_blocks,
 )
@@ -215,6 +216,10 @@ class Space:
         if count <= samples or "_frozen" in self.__dict__:
             return len(self._frozen), True
         return estimate_points(self._blocks, samples), False
+
+    def check_walk(self) -> None:
+        """Check that `freeze` would look at no more than it can; DeclarationError, at once."""
+        check_walk(self._blocks)
 
     def __len__(self) -> int:
         if not self._plain:

@@ -179,6 +179,26 @@ class Sweep:
         """Every parameter's name: the space's, then the fixed ones."""
         return (*self.space.names, *self.fixed)
 
+    def check_estimate(self, points: int) -> None:
+        """Check a space of about so many points as `freeze` would; DeclarationError, at once."""
+        try:
+            self.space.check_walk()
+        except DeclarationError as error:
+            raise _with_place(error, self.source, "space") from error
+        mistakes = Mistakes(self.source)
+        self._bound_runs(points, mistakes, about="about ")
+        mistakes.raise_if_any()
+
+    def _bound_runs(self, points: int, mistakes: Mistakes, *, about: str) -> None:
+        total = points * self.replicates
+        if total > MAX_RUNS:
+            mistakes.say(
+                "space",
+                f"found {about}{points:,} points x {self.replicates:,} replicates = {total:,} "
+                f"runs, expected at most {MAX_RUNS:,}: look at it with `sweep submit --dry-run`, "
+                "then take fewer values or [space.sample]",
+            )
+
     def freeze(self) -> FrozenSweep:
         """Evaluate every formula of the space; DeclarationError when no or too many runs result."""
         try:
@@ -191,13 +211,7 @@ class Sweep:
             mistakes.add(
                 "space", found="no point", expected="at least one (is `where` too strict?)"
             )
-        if total > MAX_RUNS:
-            mistakes.say(
-                "space",
-                f"found {len(frozen):,} points x {self.replicates:,} replicates = {total:,} runs, "
-                f"expected at most {MAX_RUNS:,}: look at it with `sweep submit --dry-run`, then "
-                "take fewer values or [space.sample]",
-            )
+        self._bound_runs(len(frozen), mistakes, about="")
         mistakes.raise_if_any()
         declaration = Declaration(
             name=self.name,

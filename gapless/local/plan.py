@@ -61,11 +61,13 @@ def plan_submit(source: Source, *, job_size: int | None) -> Plan:
     check_code(source, pack_code(source, being_written=own_output()))
     points, exact = _estimate(sweep)
     sweep_id, objection = None, ""
-    if exact:
-        try:
+    try:
+        if exact:
             sweep_id = sweep.freeze().id
-        except DeclarationError as error:
-            objection = str(error)
+        else:
+            sweep.check_estimate(points)
+    except DeclarationError as error:
+        objection = str(error)
     runs = points * sweep.replicates
     size = job_size or job_size_for(runs, run_time_s=sweep.run_time_s)
     jobs = -(-runs // size)

@@ -148,3 +148,38 @@ def test_help_is_plain_and_the_package_is_a_program(place: Place) -> None:
     assert "(30s)" not in place.do("node", "--help").stdout
     assert "one of" in place.do("resubmit", "--help").stdout
     assert place.shell("python -m gapless --version").stdout.startswith("gapless ")
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("[space.grid]\na = { range = [0, 1000000000000] }\nb = [1]", "values, more than"),
+        (
+            (
+                "replicates = 10000\n[space]\nwhere = 'a >= b'\n[space.grid]\n"
+                "a = { range = [0, 2000] }\nb = { range = [0, 2000] }"
+            ),
+            "runs, expected at most 10,000,000,000",
+        ),
+        (
+            (
+                "[space]\nwhere = 'a > b'\n[space.grid]\na = { range = [0, 100000] }\n"
+                "b = { range = [0, 100000] }"
+            ),
+            "would look at 10,000,000,000 candidates",
+        ),
+    ],
+)
+def test_a_dry_run_shows_the_size_of_what_submit_refuses_and_ends_as_submit_does(
+    place: Place, space: str, said: str
+) -> None:
+    head = (place.folder / "sweep.toml").read_text().partition("[space.grid]")[0]
+    (place.folder / "sweep.toml").write_text(head + space)
+    for flags in (["--dry-run"], ["--dry-run", "--json"], []):
+        answer = place.do("submit", "sweep.toml", *flags)
+        assert answer.returncode == 2
+        last = answer.stderr.splitlines()[-1]
+        assert "sweep.toml: space: " in last
+        assert said in last
+    assert "points" in place.do("submit", "sweep.toml", "--dry-run").stdout
+    assert not place.home.exists()
