@@ -73,13 +73,17 @@ def run(  # noqa: PLR0913 - an argument is an option of the command
     opened = open_home_for(prepared, home, state=state, ledger=ledger, tell=print_note)
     for note in tell_of_home(opened, file, by_default=home is None):
         print_note(note)
+    again = ("run", file, *(() if extend is None else ("--extend", extend)))
     summary = run_here(
         opened,
         prepared,
-        settings=RunSettings(workers=workers or core_count(), grace_s=grace),
+        settings=RunSettings(
+            workers=workers or core_count(),
+            grace_s=grace,
+            again_with_new_code=f"`{advised(*again, '--code', 'new')}`",
+        ),
         watcher=Silence() if quiet else watcher_for_stderr(pasteable),
     )
-    again = ("run", file, *(() if extend is None else ("--extend", extend)))
     if json:
         print_document(_summary_document(summary, opened.location))
     else:

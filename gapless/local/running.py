@@ -49,13 +49,23 @@ class SweepHalted(GaplessError):
 class SweepUnfit(GaplessError):
     """This machine cannot do the sweep's runs: its function cannot be imported, for example."""
 
+    def __init__(self, why: str, *, again: str) -> None:
+        super().__init__(
+            f"{why}\nmend it, then {again}; if a library is missing, install it and repeat the "
+            "same command"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """How to run: worker processes, and how long runs under way may take after a stop, seconds."""
+    """How to run: worker processes, and how long runs under way may take after a stop, seconds.
+
+    `again_with_new_code` says, for messages, how a person repeats this run with mended code.
+    """
 
     workers: int
     grace_s: float = 30.0
+    again_with_new_code: str = "run it again with `--code new`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +111,7 @@ def run_here(
         except StoppedWaiting:
             return _nothing_done(prepared, time.monotonic() - started_s)
         sweep_id = watch.sweep_id
-        halted = _until_complete(pair, watch, stop)
+        halted = _until_complete(pair, watch, stop, again=settings.again_with_new_code)
         if (stop.count or watch.paused_itself) and not watch.complete:
             _leave_in_order(pair, watch, stop, settings.grace_s)
         else:
@@ -184,7 +194,7 @@ def _has_work_already(home: Home, sweep_id: str, prepared: Prepared) -> bool:
     return not _Watch(home, sweep_id, Silence()).complete_now()
 
 
-def _until_complete(pair: Pair, watch: _Watch, stop: StopSignals) -> str:
+def _until_complete(pair: Pair, watch: _Watch, stop: StopSignals, *, again: str) -> str:
     """Watch until the sweep is complete ("") or stopped ("") or halted (why)."""
     started_s = time.monotonic()
     while True:
@@ -192,7 +202,7 @@ def _until_complete(pair: Pair, watch: _Watch, stop: StopSignals) -> str:
         if watch.complete or stop.count:
             return ""
         if pair.somebody_ended():
-            _revive_unless_done(pair, watch)
+            _revive_unless_done(pair, watch, again=again)
         watch.look_at_state_now_and_then()
         if watch.cancelled:
             return f"sweep {watch.sweep_id} was cancelled; what was stored before stays"
@@ -203,7 +213,7 @@ def _until_complete(pair: Pair, watch: _Watch, stop: StopSignals) -> str:
         stop.wait(watch.pace.first_watch_s if early else watch.pace.watch_s)
 
 
-def _revive_unless_done(pair: Pair, watch: _Watch) -> None:
+def _revive_unless_done(pair: Pair, watch: _Watch, *, again: str) -> None:
     """Start anew what ended, unless it ended because the sweep is complete or cancelled."""
     watch.look()
     watch.look_at_state()
@@ -213,7 +223,7 @@ def _revive_unless_done(pair: Pair, watch: _Watch) -> None:
         # Another start would meet the same; the aggregator may still store what was delivered.
         pair.ask_to_leave()
         pair.wait(_LEAVE_S)
-        raise SweepUnfit(pair.why_unfit())
+        raise SweepUnfit(pair.why_unfit(), again=again)
     pair.revive(watch.watcher)
 
 

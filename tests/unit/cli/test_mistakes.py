@@ -27,12 +27,17 @@ def test_a_module_that_runs_its_own_sweep_when_imported_starts_no_second_one(pla
     assert answer.returncode == 1
     assert 'if __name__ == "__main__":' in answer.stderr
     assert "SweepUnfit" in answer.stderr
+    assert 'mend it, then run it again with code="new"; if a library' in answer.stderr
 
 
 def test_code_that_cannot_be_imported_ends_a_run_at_once_and_is_told_once(place: Place) -> None:
     (place.folder / "work.py").write_text("import nothing_like_it\ndef work(a, b):\n    return 1\n")
-    answer = place.do("run", "sweep.toml", "--workers", "1")
+    answer = place.do("run", "sweep.toml", "--workers", "1", "--home", "h")
     assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1] == (
+        "mend it, then `sweep run sweep.toml --code new --home h`; if a library is missing, "
+        "install it and repeat the same command"
+    )
     assert answer.stderr.count("No module named 'nothing_like_it'") == 1
     assert "started again" not in answer.stderr
     trial = place.do("submit", "sweep.toml", "--test", "2")
