@@ -28,6 +28,7 @@ PLACEHOLDERS = ("seed", "replicate", "run", "run_dir")
 """What a command may name beside its parameters."""
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_WHOLE_BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
 
 
 class FunctionTarget(msgspec.Struct, frozen=True, kw_only=True, tag="function", tag_field="kind"):
@@ -90,7 +91,8 @@ def word_parts(word: str) -> list[tuple[str, str | None]]:
         found = list(string.Formatter().parse(word))
     except ValueError:
         raise ValueError(
-            f'found a single brace in "{word}", expected {{name}}, {{{{ or }}}}'
+            f"found a single brace {_place_of_brace(word)}, expected {{name}}; a plain brace is "
+            "written twice, {{ or }}"
         ) from None
     for _, name, form, conversion in found:
         if name is not None and not name.isidentifier():
@@ -105,6 +107,13 @@ def word_parts(word: str) -> list[tuple[str, str | None]]:
                 "program may shorten them"
             )
     return [(text, name) for text, name, _, _ in found]
+
+
+def _place_of_brace(word: str) -> str:
+    """Say where the first brace stands that neither is doubled nor encloses a name."""
+    rest = _WHOLE_BRACES.sub(lambda found: " " * len(found[0]), word)
+    place = min((rest.find(brace) for brace in "{}" if brace in rest), default=0)
+    return f"at character {place + 1}, {word[max(0, place - 20) : place + 20]!r}"
 
 
 def command_mistakes(command: Iterable[str], parameters: Iterable[str]) -> list[str]:
