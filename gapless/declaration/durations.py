@@ -10,9 +10,11 @@ from gapless.declaration.wording import describe
 
 __all__ = [
     "DURATION_EXPECTED",
+    "MEMORY_EXPECTED",
     "SIZE_EXPECTED",
     "format_duration",
     "parse_duration",
+    "parse_memory",
     "parse_size",
 ]
 
@@ -38,12 +40,16 @@ _SIZE_UNITS = {
 }
 _LONGEST_S = 10**9
 _LARGEST_BYTES = 2**60
+_LEAST_MEMORY_BYTES = 16_000_000
+"""With less no program can start: CPython 3.11 alone needs 8 to 12 MB of addresses (Linux)."""
 _LONGEST_SHOWN = 60
 
 DURATION_EXPECTED = 'a duration above 0, like "5 ms", "10 min", "2 h" or a number of seconds'
 """What a duration looks like, for messages."""
 SIZE_EXPECTED = 'a size above 0, like "2 GB", "512 MiB" or a whole number of bytes'
 """What a size looks like, for messages."""
+MEMORY_EXPECTED = 'a size of at least 16 MB, like "2 GB", "512 MiB" or a whole number of bytes'
+"""What a limit of memory looks like, for messages."""
 
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)\s*", re.ASCII)
 
@@ -62,6 +68,14 @@ def parse_size(value: str | float) -> int:
     if size_bytes is None or not 1 <= size_bytes <= _LARGEST_BYTES:
         raise DeclarationError(f"found {_shown(value)}, expected {SIZE_EXPECTED}")
     return math.floor(size_bytes)
+
+
+def parse_memory(value: str | float) -> int:
+    """Give bytes of a size that a program can start with: "2" is no limit that anybody means."""
+    size_bytes = parse_size(value)
+    if size_bytes < _LEAST_MEMORY_BYTES:
+        raise DeclarationError(f"found {_shown(value)}, expected {MEMORY_EXPECTED}")
+    return size_bytes
 
 
 def format_duration(seconds: float) -> str:

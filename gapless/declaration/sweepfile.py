@@ -22,9 +22,9 @@ from gapless.declaration.document import (
 )
 from gapless.declaration.durations import (
     DURATION_EXPECTED,
-    SIZE_EXPECTED,
+    MEMORY_EXPECTED,
     parse_duration,
-    parse_size,
+    parse_memory,
 )
 from gapless.declaration.errors import DeclarationError
 from gapless.declaration.limits import RETRIABLE, Limits
@@ -42,7 +42,7 @@ _RETRIABLE = ", ".join(f'"{each}"' for each in RETRIABLE)
 _LIMITS = Table(
     {
         "time": Key(float | str, DURATION_EXPECTED),
-        "memory": Key(int | str, SIZE_EXPECTED),
+        "memory": Key(int | str, MEMORY_EXPECTED),
         "attempts": Key(Annotated[int, Meta(ge=1, le=1_000)], "a whole number from 1 to 1000"),
         "retry_on": Key(list[Literal["failed", "timeout", "lost"]], f"a list of {_RETRIABLE}"),
         "max_failures": Key(int | str, 'a number of runs or a share of them, like "5%"'),
@@ -203,7 +203,9 @@ def _limits(document: object, mistakes: Mistakes) -> Limits:
     if values.get("time") is not None:
         wanted["time_s"] = _quantity("limits.time", values["time"], parse_duration, mistakes)
     if values.get("memory") is not None:
-        wanted["memory_bytes"] = _quantity("limits.memory", values["memory"], parse_size, mistakes)
+        wanted["memory_bytes"] = _quantity(
+            "limits.memory", values["memory"], parse_memory, mistakes
+        )
     if values.get("attempts") is not None:
         wanted["attempts"] = values["attempts"]
     if values.get("retry_on") is not None:

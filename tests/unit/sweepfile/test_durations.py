@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gapless.declaration.durations import format_duration, parse_duration, parse_size
+from gapless.declaration.durations import format_duration, parse_duration, parse_memory, parse_size
 from gapless.errors import UserMistake
 
 
@@ -72,3 +72,10 @@ def test_what_is_no_size_is_refused_with_examples(text: str | float) -> None:
 )
 def test_seconds_are_written_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("text", ["2", "2 B", 2, "15.9 MB"])
+def test_a_limit_of_memory_that_nothing_can_start_with_is_refused(text: str | int) -> None:
+    with pytest.raises(UserMistake, match='expected a size of at least 16 MB, like "2 GB"'):
+        parse_memory(text)
+    assert parse_memory("16 MB") == 16_000_000
