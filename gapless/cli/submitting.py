@@ -256,6 +256,8 @@ def _print_plan(plan: Plan, *, billed: bool) -> None:
     for number, point in enumerate(plan.first_points):
         shown = ", ".join(f"{name} = {value!r}" for name, value in point.items())
         print_line(f"  point {number}     {shown}")
+    for note in plan.notes:
+        print_note(note)
     print_note("nothing was written")
 
 
@@ -282,6 +284,7 @@ def _plan_document(plan: Plan, *, billed: bool) -> dict[str, Any]:
         "hours": plan.hours,
         "first_points": list(plan.first_points),
         "objection": plan.objection or None,
+        "notes": list(plan.notes),
     }
 
 

@@ -55,6 +55,7 @@ class Recipe:
         self.names = names
         self._make = make
         self._formula = formula
+        self._given = 0
 
     @classmethod
     def of(cls, name: str, axis: Column | Formula) -> Recipe:
@@ -67,6 +68,7 @@ class Recipe:
     def factor(self) -> Factor:
         """The factor; DeclarationError when an axis is too long to hold."""
         columns = self._make()
+        self._given = len(columns[0])
         if self._formula is None:
             return Factor.of(self.names, columns)
         # A formula's values ascend or descend: what repeats stands side by side.
@@ -74,6 +76,12 @@ class Recipe:
         changes = np.append(True, np.diff(column.values) != 0)
         kept = column if changes.all() else Column(column.values[changes], column.kind)
         return Factor(self.names, len(kept), lambda: (kept,))
+
+    @property
+    def repeated(self) -> int:
+        """Count the rows that stood before, and are dropped; DeclarationError."""
+        kept = self.factor.count
+        return self._given - kept
 
     @property
     def held(self) -> bool:

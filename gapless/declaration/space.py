@@ -217,6 +217,15 @@ class Space:
             return len(self._frozen), True
         return estimate_points(self._blocks, samples), False
 
+    def repeated(self) -> dict[str, int]:
+        """Count the values that stood before on their axis, and are dropped, by its names."""
+        return {
+            ", ".join(recipe.names): recipe.repeated
+            for block in self._blocks
+            for recipe in block.recipes
+            if recipe.repeated
+        }
+
     def check_walk(self) -> None:
         """Check that `freeze` would look at no more than it can; DeclarationError, at once."""
         check_walk(self._blocks)

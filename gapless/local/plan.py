@@ -7,7 +7,7 @@ from typing import Any
 
 from gapless.declaration.errors import DeclarationError
 from gapless.declaration.sweep import Sweep
-from gapless.local.source import Source, check_code, pack_code
+from gapless.local.source import Source, check_code, notes_on_space, pack_code
 from gapless.local.submission import own_output
 from queueing.port import MAX_BATCH
 from receipts.jobs import job_size_for
@@ -40,6 +40,8 @@ class Plan:
     hours: float | None
     first_points: tuple[dict[str, Any], ...]
     objection: str
+    notes: tuple[str, ...]
+    """What a person may not have meant, and submit takes."""
 
     @property
     def runs(self) -> int:
@@ -85,6 +87,7 @@ def plan_submit(source: Source, *, job_size: int | None) -> Plan:
         hours=None if sweep.run_time_s is None else runs * sweep.run_time_s / 3600,
         first_points=tuple(sweep.space[each] for each in range(shown)),
         objection=objection,
+        notes=() if objection else tuple(notes_on_space(source)),
     )
 
 

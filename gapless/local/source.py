@@ -13,7 +13,7 @@ from gapless.storage.bundle import Bundle, pack
 from gapless.storage.code_folder import FileId
 from gapless.storage.target_check import check_target
 
-__all__ = ["Source", "check_code", "pack_code", "read_sweep"]
+__all__ = ["Source", "check_code", "notes_on_space", "pack_code", "read_sweep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +59,13 @@ def check_code(source: Source, bundle: Bundle) -> None:
     mistake = check_target(bundle.files, sweep.target, sweep.parameters, source=sweep.source)
     if mistake is not None:
         raise mistake
+
+
+def notes_on_space(source: Source) -> list[str]:
+    """Say which axes name a value more than once; DeclarationError."""
+    sweep = source.sweep
+    return [
+        f"{sweep.source}: space: {names}: {count:,} of the values stood before on this axis and "
+        "are dropped (replicates repeat a point)"
+        for names, count in sweep.space.repeated().items()
+    ]

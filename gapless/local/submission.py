@@ -22,7 +22,7 @@ from gapless.declaration.frozen import FrozenSpace
 from gapless.declaration.sweep import FrozenSweep
 from gapless.errors import UserMistake
 from gapless.local.choice import choose_sweep
-from gapless.local.source import Source, check_code, pack_code
+from gapless.local.source import Source, check_code, notes_on_space, pack_code
 from gapless.storage import layout
 from gapless.storage.bundle import Bundle, CodeTooLarge
 from gapless.storage.bundle_changes import changes_since
@@ -199,7 +199,9 @@ def settle(home: Home, prepared: Prepared) -> tuple[Prepared, list[str]]:
     """Choose the sweep and the code where that needs no decision of a person; with notes on it."""
     prepared, extended = _take_as_extended(home, prepared)
     prepared, added = _keep_code_if_only_more(home, prepared)
-    return prepared, [note for note in (extended, added) if note]
+    # Of what is stored already it was said before.
+    repeated = [] if home.store.exists(prepared.frozen.id) else notes_on_space(prepared.source)
+    return prepared, [*repeated, *(note for note in (extended, added) if note)]
 
 
 def _take_as_extended(home: Home, prepared: Prepared) -> tuple[Prepared, str]:

@@ -188,3 +188,13 @@ def test_a_dry_run_shows_the_size_of_what_submit_refuses_and_ends_as_submit_does
         assert said in last
     assert "points" in place.do("submit", "sweep.toml", "--dry-run").stdout
     assert not place.home.exists()
+
+
+def test_values_that_stand_twice_on_an_axis_are_told_once(place: Place) -> None:
+    text = (place.folder / "sweep.toml").read_text().replace("[1, 2, 3]", "[1, 2, 3, 2, 1]")
+    (place.folder / "sweep.toml").write_text(text)
+    said = "sweep.toml: space: a: 2 of the values stood before on this axis and are dropped"
+    assert said in place.do("submit", "sweep.toml", "--dry-run").stderr
+    assert said in place.do("submit", "sweep.toml").stderr
+    again = place.do("submit", "sweep.toml")
+    assert (again.returncode, said in again.stderr) == (0, False)
