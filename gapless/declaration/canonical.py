@@ -36,11 +36,6 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def check_value(value: object) -> None:
-    """DeclarationError when `canonical_json` would refuse a value: a third of the writing."""
-    _check(value, depth=0)
-
-
 def check_text(text: str) -> None:
     """DeclarationError when a string holds half a surrogate pair: it cannot be stored as UTF-8."""
     if not text.isascii():
