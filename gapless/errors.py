@@ -1,10 +1,17 @@
 """The root of every error gapless raises on purpose."""
 
-__all__ = ["GaplessError", "MissingExtra", "UserMistake"]
+__all__ = ["DiskFull", "GaplessError", "MissingExtra", "UserMistake"]
 
 
 class GaplessError(Exception):
     """Say what happened, with ids and numbers, why if known, and what to do next."""
+
+
+class DiskFull(GaplessError):
+    """A disk has no room: nothing was done, and it works again as it is once some was freed.
+
+    The message does not say how it goes on: one program does so by itself, another ends.
+    """
 
 
 class UserMistake(GaplessError):

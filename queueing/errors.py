@@ -1,8 +1,8 @@
 """Errors of the queues."""
 
-from gapless.errors import GaplessError
+from gapless.errors import DiskFull, GaplessError
 
-__all__ = ["QueueError", "QueueRefused", "QueueUnavailable"]
+__all__ = ["QueueDiskFull", "QueueError", "QueueRefused", "QueueUnavailable"]
 
 
 class QueueError(GaplessError):
@@ -11,6 +11,10 @@ class QueueError(GaplessError):
 
 class QueueUnavailable(QueueError):
     """The queue service cannot be reached or is busy: nothing is known to be done; try again."""
+
+
+class QueueDiskFull(QueueUnavailable, DiskFull):
+    """The disk of the embedded queue is full: nothing was done."""
 
 
 class QueueRefused(QueueUnavailable):

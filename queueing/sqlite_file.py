@@ -29,7 +29,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from queueing.errors import QueueUnavailable
+from gapless.full_disk import has_no_room, is_full, no_room
+from queueing.errors import QueueDiskFull, QueueUnavailable
 from queueing.file_identity import is_at
 from queueing.sqlite_library import load
 from queueing.sqlite_schema import DAMAGED, NotAQueue, build, connect, look
@@ -39,6 +40,9 @@ __all__ = ["FileState", "OpenFile", "QueueFile", "fsync_folder", "result_code"]
 _LOCK_RETRY_S = 0.005
 _MOST_TRIES = 4
 _NO_FILE = (0, 0, 0)
+_IOERR = 10
+_FULL = 13
+_CANTOPEN = 14
 _IOERR_FSYNC = 1034
 """SQLite's extended result code for an fsync that failed."""
 
@@ -138,7 +142,7 @@ class QueueFile:
                     if not self.path.exists():
                         # Deleted after the look above: made anew like any other.
                         continue
-                    if not _tells_damage(error):
+                    if not self._tells_damage(error):
                         raise
                     self._set_aside()
                 except _Vanished:
@@ -166,12 +170,26 @@ class QueueFile:
                 # -wal and -shm, which may be a newcomer's, alone.
                 opened.close()
 
+    def lacks_room(self, error: BaseException) -> bool:
+        """Tell whether SQLite failed because the disk is full.
+
+        It says so by "disk I/O error" where -shm or -wal could not grow. A failed fsync is not
+        meant: what it left of the file is not known, room or not.
+        """
+        code = result_code(error)
+        if code & 0xFF == _FULL:
+            return True
+        may_be = code & 0xFF in {_IOERR, _CANTOPEN} and code != _IOERR_FSYNC
+        return may_be and is_full(self.path.parent)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold queue.lock; QueueUnavailable when others hold it too long or the folder is unfit."""
         try:
             descriptor = self._take_lock()
         except OSError as error:
+            if has_no_room(error):
+                raise QueueDiskFull(no_room(self.path.parent, error)) from error
             raise QueueUnavailable(
                 f"the queue at {self.path} cannot be reached: {error}; "
                 "mend the folder, then it goes on"
@@ -179,6 +197,8 @@ class QueueFile:
         try:
             yield
         except OSError as error:
+            if has_no_room(error):
+                raise QueueDiskFull(no_room(self.path.parent, error)) from error
             raise QueueUnavailable(f"the queue at {self.path} cannot be used: {error}") from error
         finally:
             os.close(descriptor)
@@ -241,18 +261,25 @@ class QueueFile:
         try:
             handle = connect(self.path)
         except load().DatabaseError as opening:
-            return _tells_damage(opening)
+            return self._tells_damage(opening)
         try:
             look(handle)
             (verdict,) = handle.execute("PRAGMA quick_check(1)").fetchone()
         except NotAQueue:
             return True
         except load().DatabaseError as looking:
-            return _tells_damage(looking)
+            return self._tells_damage(looking)
         else:
             return bool(verdict != "ok")
         finally:
             handle.close()
+
+    def _tells_damage(self, error: BaseException) -> bool:
+        if self.lacks_room(error):
+            return False
+        # "no such table" and "no such column" come as the plain SQLITE_ERROR (1).
+        code = result_code(error)
+        return code & 0xFF in DAMAGED or (code == 1 and "no such" in str(error))
 
     def _set_aside(self) -> None:
         """Move the file away, with its -wal, so that SQLite's own tools can still read it."""
@@ -264,12 +291,6 @@ class QueueFile:
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
             fsync_folder(self.path.parent)
-
-
-def _tells_damage(error: BaseException) -> bool:
-    # "no such table" and "no such column" come as the plain SQLITE_ERROR (1).
-    code = result_code(error)
-    return code & 0xFF in DAMAGED or (code == 1 and "no such" in str(error))
 
 
 def _stat(path: str) -> tuple[int, int, int]:

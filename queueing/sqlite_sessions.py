@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from queueing.errors import QueueError, QueueUnavailable
+from gapless.full_disk import is_full, no_room
+from queueing.errors import QueueDiskFull, QueueError, QueueUnavailable
 from queueing.sqlite_file import FileState, OpenFile, QueueFile, result_code
 from queueing.sqlite_library import load
 from queueing.sqlite_schema import DAMAGED
@@ -29,12 +30,11 @@ PATIENCE_S = 30.0
 
 # SQLite's result codes (https://sqlite.org/rescode.html): BUSY, LOCKED, PROTOCOL, SCHEMA.
 _BUSY = frozenset({5, 6, 15, 17})
-# PERM, NOMEM, READONLY, FULL, CANTOPEN, NOLFS: the machine's trouble, not the file's.
+# PERM, NOMEM, READONLY, CANTOPEN, NOLFS: the machine's trouble, not the file's. So is a full disk.
 _UNFIT = {
     3: "no permission",
     7: "out of memory",
     8: "it is read-only",
-    13: "the disk is full",
     14: "it cannot be opened",
     22: "the file is too large for its disk",
 }
@@ -137,11 +137,15 @@ class Sessions:
         """Deal with a file that was replaced or damaged; raise when that is not what is wrong."""
         replaced = opened is not None and opened.state() is not FileState.INTACT
         if failure is not None and not replaced:
+            if self._file.lacks_room(failure):
+                raise self._full() from failure
             code = result_code(failure) & 0xFF
             if code in _UNFIT:
                 raise self._unavailable(f"{_UNFIT[code]} ({failure})") from failure
             if code not in DAMAGED and "no such" not in str(failure):
                 raise QueueError(f"the queue at {self._file.path} failed: {failure}") from failure
+        if mends > _MOST_MENDS and is_full(self._file.path.parent):
+            raise self._full() from failure
         if mends > _MOST_MENDS:
             raise self._unavailable(
                 f"it was lost or damaged {mends} times within one request"
@@ -150,6 +154,9 @@ class Sessions:
             self._forget(opened)
             _await_turn(mends)
             self._file.mend(opened, failure)
+
+    def _full(self) -> QueueDiskFull:
+        return QueueDiskFull(no_room(self._file.path.parent))
 
     def _unavailable(self, why: str) -> QueueUnavailable:
         return QueueUnavailable(f"the queue at {self._file.path} cannot be used now: {why}")

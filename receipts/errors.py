@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gapless.errors import GaplessError, UserMistake
+from gapless.errors import DiskFull, GaplessError, UserMistake
 from gapless.storage.bundle_changes import BundleChanges
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ForeignLedger",
     "LedgerBusy",
     "LedgerDamaged",
+    "LedgerDiskFull",
     "LedgerError",
     "LedgerInterrupted",
     "LedgerLacksSweep",
@@ -31,6 +32,10 @@ class LedgerError(GaplessError):
 
 class LedgerUnavailable(LedgerError):
     """The ledger is busy, its disk is full or cannot be written: nothing was recorded."""
+
+
+class LedgerDiskFull(LedgerUnavailable, DiskFull):
+    """The disk of the ledger's file is full: nothing was recorded."""
 
 
 class LedgerBusy(LedgerUnavailable):

@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from gapless.full_disk import has_no_room, no_room
 from queueing.file_identity import is_at
-from receipts.errors import LedgerUnavailable
+from receipts.errors import LedgerDiskFull, LedgerUnavailable
 
 __all__ = ["FileLocks", "MemoryLocks", "SweepLocks", "held_file"]
 
@@ -48,6 +49,8 @@ def _locked(path: Path, purpose: str) -> int:
             path.parent.mkdir(exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
+            if has_no_room(error):
+                raise LedgerDiskFull(no_room(path.parent, error)) from error
             raise LedgerUnavailable(
                 f"cannot write the lock {path} ({error.strerror}): make its folder writable"
             ) from error

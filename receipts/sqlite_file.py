@@ -24,11 +24,13 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
+from gapless.full_disk import is_full, no_room
 from queueing import sqlite_library
 from receipts import tables
 from receipts.errors import (
     ForeignLedger,
     LedgerDamaged,
+    LedgerDiskFull,
     LedgerError,
     LedgerLost,
     LedgerUnavailable,
@@ -52,7 +54,10 @@ _BUSY_WAIT_S = 60.0
 _SNAPSHOT = "gapless_snapshot"
 _SUFFIXES = ("", "-wal", "-shm")
 
+_SQLITE_IOERR = 10
 _SQLITE_CORRUPT = 11
+_SQLITE_FULL = 13
+_SQLITE_CANTOPEN = 14
 _SQLITE_NOTADB = 26
 _SQLITE_MASK = 0xFF
 
@@ -375,10 +380,17 @@ def _translation(error: BaseException | None, *, location: str) -> LedgerError:
     code = getattr(error, "sqlite_errorcode", 0) & _SQLITE_MASK
     if code in {_SQLITE_CORRUPT, _SQLITE_NOTADB} or "no such table" in str(error):
         return LedgerDamaged(location, reason=str(error))
+    if _lacks_room(code, Path(location).parent):
+        return LedgerDiskFull(no_room(Path(location).parent))
     return LedgerUnavailable(
         f"the ledger {location} cannot be used now ({error}); nothing of this step was recorded: "
         "see to its folder and disk, then run the same command again"
     )
+
+
+def _lacks_room(code: int, folder: Path) -> bool:
+    # "disk I/O error" is what SQLite says where -shm or -wal could not grow.
+    return code == _SQLITE_FULL or (code in {_SQLITE_IOERR, _SQLITE_CANTOPEN} and is_full(folder))
 
 
 @dataclass(frozen=True, slots=True)

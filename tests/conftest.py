@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 import stamina
 
+from tests.chaos.small_disk import NoSmallDisk, SmallDisk
+from tests.chaos.small_disk import small_disk as mounted
 from tests.services.fixtures import ministack, moto_server, on_ministack, on_moto
 from tests.services.postgresql import postgresql, postgresql_alone, postgresql_url
 from tests.services.servers import ACCOUNT_SETTINGS
@@ -20,6 +23,7 @@ __all__ = [
     "postgresql",
     "postgresql_alone",
     "postgresql_url",
+    "small_disk",
 ]
 
 
@@ -37,3 +41,13 @@ def pytest_configure() -> None:
 def no_patience() -> Iterator[None]:
     with stamina.set_testing(True, attempts=1):
         yield
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Give a disk of 8 MiB of its own; needs the right to mount."""
+    try:
+        with mounted(tmp_path / "disk", size_bytes=8 << 20, keep_in=tmp_path / "kept") as disk:
+            yield disk
+    except NoSmallDisk as why:
+        pytest.skip(str(why))

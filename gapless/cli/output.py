@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn
 
 from gapless.cli.advice import pasteable
-from gapless.errors import GaplessError, UserMistake
+from gapless.errors import DiskFull, GaplessError, UserMistake
 
 __all__ = [
     "end_stopped",
@@ -48,6 +48,8 @@ def run_program(app: Callable[..., Any], name: str) -> None:
 
 def end_with(name: str, message: str, error: GaplessError) -> NoReturn:
     """End the program `name` with a message and the exit status of this kind of error."""
+    if isinstance(error, DiskFull):
+        message = f"{message}, then run the same command again"
     print_note(f"{name}: {message}")
     sys.exit(2 if isinstance(error, UserMistake) else 1)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 
 from gapless.declaration.runset import RunSet
-from gapless.errors import GaplessError
+from gapless.errors import DiskFull, GaplessError
 from gapless.local.outlasting import outlasting
 from gapless.results.outcome import Outcome
 from gapless.storage.errors import StorageUnavailable
@@ -148,4 +148,6 @@ def _told(error: GaplessError) -> str:
     """Say what keeps us from looking; this program does so again by itself."""
     if isinstance(error, LedgerBusy | LedgerInterrupted):
         return f"{error.brief}; looking again later"
+    if isinstance(error, DiskFull):
+        return f"{error}; it goes on by itself"
     return str(error)

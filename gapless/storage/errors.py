@@ -1,11 +1,12 @@
 """Errors of storage."""
 
-from gapless.errors import GaplessError
+from gapless.errors import DiskFull, GaplessError
 
 __all__ = [
     "ArrivedDamaged",
     "BlobMissing",
     "HomeError",
+    "StorageDiskFull",
     "StorageError",
     "StorageRefused",
     "StorageUnavailable",
@@ -26,6 +27,10 @@ class BlobMissing(StorageError):
 
 class StorageUnavailable(StorageError):
     """Storage cannot be reached, is full or refuses writes for now: keep the work and try again."""
+
+
+class StorageDiskFull(StorageUnavailable, DiskFull):
+    """The disk of the home's folder is full: nothing was stored."""
 
 
 class ArrivedDamaged(StorageUnavailable):

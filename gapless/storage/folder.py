@@ -15,10 +15,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from gapless.full_disk import has_no_room, no_room
 from gapless.storage import layout
 from gapless.storage.blobs import Blob
 from gapless.storage.disk import Disk, folders_above
-from gapless.storage.errors import BlobMissing, StorageError, StorageUnavailable
+from gapless.storage.errors import BlobMissing, StorageDiskFull, StorageError, StorageUnavailable
 from gapless.storage.keys import TEMPORARY, checked_key, checked_prefix
 
 __all__ = ["LEFTOVER_AGE_S", "FolderBlobs"]
@@ -246,6 +247,8 @@ class FolderBlobs:
         except OSError as error:
             if verb in {"read", "delete"} and isinstance(error, _NOTHING_THERE):
                 raise
+            if has_no_room(error):
+                raise StorageDiskFull(no_room(self._root, error)) from error
             reason = error.strerror or str(error)
             if error.errno in _NEVER_WORKS:
                 raise StorageError(f"cannot {verb} {path}: {reason}") from error

@@ -30,13 +30,14 @@ class SmallDisk:
         self.folder = folder
         self._shut: list[Path] = []
 
-    def fill(self) -> None:
-        """Leave not one byte free."""
+    def fill(self, *, leave_bytes: int = 0) -> None:
+        """Leave not one byte free, or so many."""
         with (self.folder / _FILLER).open("wb", buffering=0) as file:
             for size in _PIECES:
                 with contextlib.suppress(OSError):
                     while True:
                         file.write(bytes(size))
+            file.truncate(max(0, file.tell() - leave_bytes))
 
     def free(self) -> None:
         """Give the space back."""

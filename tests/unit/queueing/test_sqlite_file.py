@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from queueing.errors import QueueError, QueueUnavailable
+from queueing.errors import QueueDiskFull, QueueError, QueueUnavailable
 from queueing.port import Answer, AnswerStatus, Entry, Extension, Message, Replacement
 from queueing.sqlite import SqliteQueues
 from queueing.sqlite_file import FileState, QueueFile
 from queueing.sqlite_library import load
+from tests.chaos.small_disk import SmallDisk
 from tests.unit.queueing.queue_programs import SEND_UNTIL_TOLD, line, program, tell
 
 
@@ -495,7 +496,22 @@ def test_a_full_disk_is_unavailable_and_nothing_is_lost_when_there_is_room_again
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "the disk is full" in done.stdout
+    assert f"the disk of {tmp_path} is full" in done.stdout
+
+
+@pytest.mark.parametrize("room_bytes", [0, 12_288, 24_576, 49_152, 98_304, 110_592, 135_168])
+def test_a_full_disk_is_never_taken_for_a_lost_or_damaged_queue(
+    room_bytes: int, small_disk: SmallDisk
+) -> None:
+    small_disk.fill(leave_bytes=room_bytes)
+    path = small_disk.folder / "queue.db"
+    queues = SqliteQueues(path)
+    with pytest.raises(QueueDiskFull, match=rf"the disk of {path.parent} is full .*: free some"):
+        queues.send("jobs", [Entry("x" * 150_000)])
+    assert not [each.name for each in small_disk.folder.iterdir() if "damaged" in each.name]
+    small_disk.free()
+    assert queues.send("jobs", [Entry("room again")])[0].ok
+    queues.close()
 
 
 _FORK = """

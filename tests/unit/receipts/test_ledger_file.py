@@ -22,6 +22,7 @@ from receipts import sqlite_file, tables
 from receipts.errors import (
     ForeignLedger,
     LedgerDamaged,
+    LedgerDiskFull,
     LedgerLost,
     LedgerUnavailable,
     UnsupportedLedger,
@@ -437,7 +438,7 @@ def test_a_full_disk_is_told_and_nothing_is_recorded(tmp_path: Path) -> None:
                 ],
             )
 
-    with pytest.raises(LedgerUnavailable, match=r"full.*run the same command again"):
+    with pytest.raises(LedgerDiskFull, match=f"the disk of {tmp_path} is full .*: free some"):
         fill()
     with opened.snapshot() as connection:
         found = connection.execute(sa.select(sa.func.count()).select_from(tables.sweeps))
