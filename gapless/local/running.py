@@ -20,8 +20,9 @@ from compute_node.commands import UNFIT
 from gapless.declaration.control import ControlState
 from gapless.errors import GaplessError
 from gapless.local.awaiting import Awaiting, StoppedWaiting
+from gapless.local.leaving import LEAVE_S, leave_in_order
 from gapless.local.pair import Pair
-from gapless.local.progress import Moment, Silence, Watcher, duration_text
+from gapless.local.progress import Moment, Silence, Watcher
 from gapless.local.stopping import StopSignals
 from gapless.local.submission import Prepared, settle, submit_prepared
 from gapless.results.coverage import Coverage, CoverageReader, counts, missing
@@ -39,7 +40,6 @@ _FIRST_LOOKS_S = 3.0
 _STALL_S = 5.0
 _LONGEST_STALL_S = 120.0
 _STATE_EVERY_S = 2.0
-_LEAVE_S = 20.0
 
 
 class SweepHalted(GaplessError):
@@ -113,11 +113,18 @@ def run_here(
         sweep_id = watch.sweep_id
         halted = _until_complete(pair, watch, stop, again=settings.again_with_new_code)
         if (stop.count or watch.paused_itself) and not watch.complete:
-            _leave_in_order(pair, watch, stop, settings.grace_s)
+            leave_in_order(
+                pair,
+                grace_s=settings.grace_s,
+                stop=stop,
+                tell=watcher.note,
+                look=watch.look,
+            )
+            watch.look()
         else:
             pair.ask_to_leave()
             watch.settle()
-            pair.wait(_LEAVE_S)
+            pair.wait(LEAVE_S)
         watcher.close()
         if halted and not (watch.paused_itself and watch.complete):
             raise SweepHalted(halted)
@@ -222,27 +229,9 @@ def _revive_unless_done(pair: Pair, watch: _Watch, *, again: str) -> None:
     if pair.node.exit_status == UNFIT:
         # Another start would meet the same; the aggregator may still store what was delivered.
         pair.ask_to_leave()
-        pair.wait(_LEAVE_S)
+        pair.wait(LEAVE_S)
         raise SweepUnfit(pair.why_unfit(), again=again)
     pair.revive(watch.watcher)
-
-
-def _leave_in_order(pair: Pair, watch: _Watch, stop: StopSignals, grace_s: float) -> None:
-    """End node, then aggregator, so that what the node still delivers is stored; or at once."""
-    heard = stop.count
-    watch.watcher.note(
-        f"stopping: runs under way may take up to {duration_text(grace_s)}; "
-        "once more (Ctrl-C) stops at once"
-    )
-    for program, patience_s in ((pair.node, grace_s + _LEAVE_S), (pair.aggregator, _LEAVE_S)):
-        program.ask_to_leave()
-        deadline_s = time.monotonic() + patience_s
-        while program.running and stop.count == heard and time.monotonic() < deadline_s:
-            program.wait(0.1)
-            watch.look()
-        # Killing loses nothing: jobs and deliveries come back when their holder is gone.
-        program.kill()
-    watch.look()
 
 
 @dataclass(slots=True)
