@@ -17,8 +17,9 @@ from gapless.cli.options import (
     SweepArgument,
 )
 from gapless.cli.output import print_document, print_line, print_note
-from gapless.cli.reconcile_report import document_of, print_report, rounded
+from gapless.cli.reconcile_report import document_of, print_report
 from gapless.cli.wording import counted
+from gapless.local.late_counts import rounded
 
 if TYPE_CHECKING:
     from gapless.declaration.runset import RunSet

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from gapless.cli.output import print_line, print_note
 from gapless.cli.wording import counted
+from gapless.local.late_counts import first_look_text, rounded
 
 if TYPE_CHECKING:
     from gapless.declaration.runset import RunSet
     from receipts.reconcile import ReconcileReport
 
-__all__ = [
-    "document_of",
-    "listed_runs",
-    "print_report",
-    "print_standing",
-    "ranges_of",
-    "rounded",
-]
+__all__ = ["document_of", "listed_runs", "print_report", "print_standing", "ranges_of"]
 
 _IN_FLIGHT = 3
 _SHOWN_RANGES = 12
@@ -147,13 +140,6 @@ def listed_runs(runs: RunSet) -> str:
     return ", ".join(shown)
 
 
-def rounded(seconds: float) -> str:
-    """Word so many seconds, rounded up."""
-    from gapless.local.progress import duration_text  # noqa: PLC0415
-
-    return duration_text(float(math.ceil(seconds)))
-
-
 def _verdict(report: ReconcileReport, *, forced: bool, resubmit: bool) -> str:
     if report.complete:
         return "complete: every run has its result"
@@ -193,19 +179,14 @@ def _verdict_of_gaps(report: ReconcileReport, *, resubmit: bool) -> str:
 
 
 def _verdict_of_a_first_look(report: ReconcileReport, again_in_s: float) -> str:
-    look = f"`sweep reconcile {report.sweep_id}`"
+    looker = f"`sweep reconcile {report.sweep_id}`"
+    told = first_look_text(report, again_in_s=again_in_s, looker=looker)
     if report.maybe_delivered:
         return (
-            f"not complete: {counted(len(report.maybe_delivered), 'run')} may be among the results "
-            f"that are not stored yet (an aggregator must run); in {rounded(again_in_s)} {look} "
-            "looks again (--watch does), and in the end it takes for lost what is still not stored "
-            "(with --resubmit --force at once)"
+            f"not complete: {told} (--watch does), and in the end it takes for lost what is still "
+            "not stored (with --resubmit --force at once)"
         )
-    return (
-        "not complete: these queues only count, and late; in "
-        f"{rounded(again_in_s)} {look} can tell what is in flight and what is lost (--watch waits "
-        "for it)"
-    )
+    return f"not complete: {told} (--watch waits for it)"
 
 
 def _verdict_of_nodes(report: ReconcileReport) -> str:

@@ -118,30 +118,32 @@ def rebuild_ledger(home: Home) -> RebuildReport:
     return outlasting(home, work)
 
 
-def reconcile_and_resend(home: Home, sweep_id: str, *, tell: Callable[[str], None]) -> int:
-    """Send again what is nowhere, rebuilding a ledger that is lost; give how many runs were sent.
+def reconcile_and_resend(
+    home: Home, sweep_id: str, *, tell: Callable[[str], None]
+) -> ReconcileReport | None:
+    """Send again what is nowhere, rebuilding a ledger that is lost; give what was found.
 
     `tell` takes what the person should know. Home, queue or ledger that cannot be used for now:
-    nothing is sent, the next call may.
+    nothing is sent (None), the next call may.
     """
     if not home.is_there():
         # Opening the ledger would make the folder anew, beside the one that is away.
-        return 0
+        return None
     try:
-        return reconcile_once(home, sweep_id, resubmit=True).resubmitted
+        return reconcile_once(home, sweep_id, resubmit=True)
     except LedgerDamaged:
         tell("the ledger was damaged: it is moved aside and made anew from the home")
     except (LedgerLacksSweep, LedgerLost):
         tell("the ledger was lost: it is made anew from the home")
     except _AWAY as error:
         tell(_told(error))
-        return 0
+        return None
     try:
         rebuild_ledger(home)
-        return reconcile_once(home, sweep_id, resubmit=True).resubmitted
+        return reconcile_once(home, sweep_id, resubmit=True)
     except (LedgerLacksSweep, LedgerLost, *_AWAY) as error:
         tell(_told(error))
-        return 0
+        return None
 
 
 def _told(error: GaplessError) -> str:

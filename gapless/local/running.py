@@ -20,6 +20,7 @@ from compute_node.commands import UNFIT
 from gapless.declaration.control import ControlState
 from gapless.errors import GaplessError
 from gapless.local.awaiting import Awaiting, StoppedWaiting
+from gapless.local.late_counts import first_look_text
 from gapless.local.leaving import LEAVE_S, leave_in_order
 from gapless.local.pair import Pair
 from gapless.local.progress import Moment, Silence, Watcher
@@ -248,9 +249,12 @@ class _Stall:
     def due(self) -> bool:
         return time.monotonic() - self.since_s >= self.patience_s
 
-    def looked(self) -> None:
+    def looked(self, again_in_s: float | None) -> None:
+        """Wait for the next look, longer than for this one, unless that tells more before."""
         self.since_s = time.monotonic()
         self.patience_s = min(2 * self.patience_s, _LONGEST_STALL_S)
+        if again_in_s is not None:
+            self.patience_s = min(self.patience_s, max(again_in_s, _STALL_S))
 
 
 class _Watch:
@@ -261,6 +265,7 @@ class _Watch:
         self.watcher = watcher
         self.resent = 0
         self._told = ""
+        self._told_of_counts = False
         self._home = home
         self._reader = CoverageReader(home.blobs, sweep_id)
         self._declared = home.store.load(sweep_id).runs.all
@@ -355,17 +360,28 @@ class _Watch:
     def mend_if_stalled(self) -> None:
         """Reconcile when nothing was stored for a while; every time later than before."""
         if self._stall.due() and self._state is ControlState.RUNNING:
-            self.mend()
-            self._stall.looked()
+            self._stall.looked(self.mend())
 
-    def mend(self) -> None:
-        """Find what a lost queue, shard or ledger held and send it again."""
+    def mend(self) -> float | None:
+        """Find what a lost queue, shard or ledger held and send it again.
+
+        Gives in how many seconds a look may tell more than this one could, if that is known.
+        """
         from gapless.local.accounting import reconcile_and_resend  # noqa: PLC0415
 
-        sent = reconcile_and_resend(self._home, self.sweep_id, tell=self._tell_once)
-        if sent:
-            self.resent += sent
-            self.watcher.note(f"{sent:,} runs were on no queue and not stored: sent again")
+        report = reconcile_and_resend(self._home, self.sweep_id, tell=self._tell_once)
+        if report is None:
+            return None
+        if report.resubmitted:
+            self.resent += report.resubmitted
+            sent = f"{report.resubmitted:,} runs were on no queue and not stored: sent again"
+            self.watcher.note(sent)
+        again_in_s = report.look_again_in_s
+        if again_in_s is not None and not self._told_of_counts:
+            self._told_of_counts = True
+            text = first_look_text(report, again_in_s=again_in_s, looker="this command")
+            self.watcher.note(text)
+        return again_in_s
 
     def settle(self) -> None:
         """Close the account of a complete sweep: what the ledger still thinks is pending."""

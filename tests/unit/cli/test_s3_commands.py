@@ -94,6 +94,17 @@ def test_reconcile_tells_a_lost_run_after_two_looks_and_says_when_to_look(place:
     assert "--resubmit` sends them again" in watched.stdout
 
 
+def test_a_run_says_when_it_can_tell_what_is_lost_and_sends_it_again_then(place: S3Place) -> None:
+    place.make_home(settle_s=12.0)
+    assert place.do("submit", "sweep.toml").returncode == 0
+    place.lose_messages("-jobs")
+    done = place.do("run", "sweep.toml", "--workers", "1")
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.count("these queues only count, and late; in ") == 1
+    assert "s this command can tell what is in flight and what is lost" in done.stderr
+    assert "6 runs were on no queue and not stored: sent again" in done.stderr
+
+
 def test_reconcile_calls_the_counts_of_queues_rough(submitted: S3Place) -> None:
     told = submitted.do("reconcile")
     assert told.returncode == 3
