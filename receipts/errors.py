@@ -17,6 +17,7 @@ __all__ = [
     "LedgerLost",
     "LedgerRefused",
     "LedgerUnavailable",
+    "LedgerUnusable",
     "SweepCancelled",
     "SweepChanged",
     "TooManyRuns",
@@ -36,6 +37,26 @@ class LedgerUnavailable(LedgerError):
 
 class LedgerDiskFull(LedgerUnavailable, DiskFull):
     """The disk of the ledger's file is full: nothing was recorded."""
+
+
+class LedgerUnusable(LedgerUnavailable):
+    """The ledger's file cannot be read or written; nothing was recorded."""
+
+    def __init__(self, location: str, *, reason: str) -> None:
+        super().__init__(
+            f"the ledger {location} cannot be used now ({reason}); nothing of this step was "
+            "recorded: see to its folder and disk, then run the same command again"
+        )
+        self.location = location
+        self.reason = reason
+
+    @property
+    def brief(self) -> str:
+        """What happened and what to mend, for who tries again by itself."""
+        return (
+            f"the ledger {self.location} cannot be used now ({self.reason}): see to its folder and "
+            "disk"
+        )
 
 
 class LedgerBusy(LedgerUnavailable):

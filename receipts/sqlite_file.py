@@ -33,7 +33,7 @@ from receipts.errors import (
     LedgerDiskFull,
     LedgerError,
     LedgerLost,
-    LedgerUnavailable,
+    LedgerUnusable,
 )
 from receipts.locks import held_file
 from receipts.ownership import hold_to_home, home_of, refuse_other_home
@@ -382,10 +382,7 @@ def _translation(error: BaseException | None, *, location: str) -> LedgerError:
         return LedgerDamaged(location, reason=str(error))
     if _lacks_room(code, Path(location).parent):
         return LedgerDiskFull(no_room(Path(location).parent))
-    return LedgerUnavailable(
-        f"the ledger {location} cannot be used now ({error}); nothing of this step was recorded: "
-        "see to its folder and disk, then run the same command again"
-    )
+    return LedgerUnusable(location, reason=str(error))
 
 
 def _lacks_room(code: int, folder: Path) -> bool:

@@ -6,16 +6,13 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 
 from gapless.declaration.runset import RunSet
-from gapless.errors import DiskFull, GaplessError
 from gapless.local.outlasting import outlasting
 from gapless.results.outcome import Outcome
 from gapless.storage.errors import StorageUnavailable
 from gapless.wiring import Home, clock, new_id
 from queueing.errors import QueueUnavailable
 from receipts.errors import (
-    LedgerBusy,
     LedgerDamaged,
-    LedgerInterrupted,
     LedgerLacksSweep,
     LedgerLost,
     LedgerUnavailable,
@@ -25,6 +22,7 @@ from receipts.reconcile import ReconcileReport, reconcile
 from receipts.resubmit import ResubmitReport, resubmit
 
 __all__ = [
+    "AWAY",
     "look_until",
     "rebuild_ledger",
     "reconcile_and_resend",
@@ -32,7 +30,8 @@ __all__ = [
     "resubmit_runs",
 ]
 
-_AWAY = (LedgerUnavailable, QueueUnavailable, StorageUnavailable)
+AWAY = (LedgerUnavailable, QueueUnavailable, StorageUnavailable)
+"""What a service raises that cannot be used for now: nothing is lost, and it is tried again."""
 
 
 def reconcile_once(
@@ -123,8 +122,8 @@ def reconcile_and_resend(
 ) -> ReconcileReport | None:
     """Send again what is nowhere, rebuilding a ledger that is lost; give what was found.
 
-    `tell` takes what the person should know. Home, queue or ledger that cannot be used for now:
-    nothing is sent (None), the next call may.
+    `tell` takes what the person should know. A home that is away: nothing is sent (None), the next
+    call may. Of AWAY what cannot be used for now.
     """
     if not home.is_there():
         # Opening the ledger would make the folder anew, beside the one that is away.
@@ -135,21 +134,9 @@ def reconcile_and_resend(
         tell("the ledger was damaged: it is moved aside and made anew from the home")
     except (LedgerLacksSweep, LedgerLost):
         tell("the ledger was lost: it is made anew from the home")
-    except _AWAY as error:
-        tell(_told(error))
-        return None
     try:
         rebuild_ledger(home)
         return reconcile_once(home, sweep_id, resubmit=True)
-    except (LedgerLacksSweep, LedgerLost, *_AWAY) as error:
-        tell(_told(error))
+    except (LedgerLacksSweep, LedgerLost) as error:
+        tell(str(error))
         return None
-
-
-def _told(error: GaplessError) -> str:
-    """Say what keeps us from looking; this program does so again by itself."""
-    if isinstance(error, LedgerBusy | LedgerInterrupted):
-        return f"{error.brief}; looking again later"
-    if isinstance(error, DiskFull):
-        return f"{error}; it goes on by itself"
-    return str(error)

@@ -22,6 +22,7 @@ from gapless.errors import GaplessError
 from gapless.local.awaiting import Awaiting, StoppedWaiting
 from gapless.local.late_counts import first_look_text
 from gapless.local.leaving import LEAVE_S, leave_in_order
+from gapless.local.notices import Notices
 from gapless.local.pair import Pair
 from gapless.local.progress import Moment, Silence, Watcher
 from gapless.local.stopping import StopSignals
@@ -264,7 +265,7 @@ class _Watch:
         self.sweep_id = sweep_id
         self.watcher = watcher
         self.resent = 0
-        self._told = ""
+        self._notices = Notices(watcher.note)
         self._told_of_counts = False
         self._home = home
         self._reader = CoverageReader(home.blobs, sweep_id)
@@ -291,12 +292,6 @@ class _Watch:
         """Tell whether the home is not away; starting a program without it would help nobody."""
         return self._home.is_there()
 
-    def _tell_once(self, text: str) -> None:
-        """Tell the person, but not the same again while it lasts."""
-        if text != self._told:
-            self._told = text
-            self.watcher.note(text)
-
     def complete_now(self) -> bool:
         """Look, and tell whether every run has its final result."""
         self.look()
@@ -308,9 +303,9 @@ class _Watch:
             coverage = self._reader.refresh()
             asked = self._home.store.asked(self.sweep_id)
         except StorageUnavailable as error:
-            self._tell_once(str(error))
+            self._notices.trouble("look", error)
             return
-        self._told = ""
+        self._notices.well("look")
         before = self.stored
         self._coverage = coverage
         self._outcomes = counts(self._declared, asked, coverage)
@@ -339,8 +334,9 @@ class _Watch:
                 self._home.store.why_paused(self.sweep_id) if state is ControlState.PAUSED else ""
             )
         except StorageUnavailable as error:
-            self._tell_once(str(error))
+            self._notices.trouble("state", error)
             return
+        self._notices.well("state")
         if state is not self._state and state is ControlState.PAUSED and not self.paused_itself:
             self.watcher.note(
                 f"{self.sweep_id} is paused: `sweep resume {self.sweep_id}` lets it go on"
@@ -367,11 +363,18 @@ class _Watch:
 
         Gives in how many seconds a look may tell more than this one could, if that is known.
         """
-        from gapless.local.accounting import reconcile_and_resend  # noqa: PLC0415
+        from gapless.local.accounting import AWAY, reconcile_and_resend  # noqa: PLC0415
 
-        report = reconcile_and_resend(self._home, self.sweep_id, tell=self._tell_once)
+        try:
+            report = reconcile_and_resend(self._home, self.sweep_id, tell=self.watcher.note)
+        except AWAY as error:
+            # Whether storage is back, the next look tells; of the others only the next mending.
+            step = "look" if isinstance(error, StorageUnavailable) else "mend"
+            self._notices.trouble(step, error)
+            return None
         if report is None:
             return None
+        self._notices.well("mend")
         if report.resubmitted:
             self.resent += report.resubmitted
             sent = f"{report.resubmitted:,} runs were on no queue and not stored: sent again"

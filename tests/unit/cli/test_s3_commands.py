@@ -15,6 +15,7 @@ from tests.services.proxy_faults import REFUSED, SLOW_DOWN
 from tests.services.servers import Service
 from tests.unit.cli.a_place import Place
 from tests.unit.cli.s3_places import S3Place
+from tests.unit.cli.test_ledger_away import started
 
 LEDGER_LIBRARIES = {"sqlite3", "pysqlite3", "sqlalchemy", "alembic"}
 
@@ -228,6 +229,39 @@ def test_a_run_whose_service_is_away_is_stopped_by_a_signal(
         running.stderr.close()
     assert status == 130
     assert any("the same command continues" in line for line in told)
+
+
+def test_a_run_says_once_that_storage_is_away_and_once_that_it_is_back(
+    place: S3Place, proxy: FaultProxy
+) -> None:
+    place.make_home()
+    gate = place.folder / "gate"
+    (place.folder / "work.py").write_text(_UNTIL_THERE.format(gate=str(gate)))
+    place.environment["AWS_ENDPOINT_URL"] = proxy.url
+    with started(place, "run", "sweep.toml", "--workers", "1") as running:
+        running.hear("0 of 6 runs stored")
+        away = proxy.add(Rule(SLOW_DOWN, operations=("ListObjectsV2",)))
+        running.hear("going on by itself")
+        proxy.drop(away)
+        gate.touch()
+        running.hear("storage answers again")
+        status, _ = running.end()
+    assert status == 0
+    assert [line for line in running.said if "cannot list" in line] == [
+        line for line in running.said if line.endswith("; going on by itself\n")
+    ]
+    assert sum("going on by itself" in line for line in running.said) == 1
+    assert sum("storage answers again" in line for line in running.said) == 1
+
+
+_UNTIL_THERE = """
+import os, time
+
+def work(a, b):
+    while not os.path.exists({gate!r}):
+        time.sleep(0.05)
+    return {{"sum": a + b}}
+"""
 
 
 def test_python_runs_submits_and_opens_sweeps_on_s3(place: S3Place) -> None:
