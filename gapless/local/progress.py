@@ -19,11 +19,15 @@ _RATE_OVER_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How far a sweep is: runs with a final result, those of them not ok, and all its runs."""
+    """How far a sweep is: runs with a final result, those of them not ok, and all its runs.
+
+    `paused`: nodes take no more of it.
+    """
 
     stored: int
     not_ok: int
     total: int
+    paused: bool = False
 
 
 class Watcher(Protocol):
@@ -58,9 +62,12 @@ class Rate:
     def __init__(self) -> None:
         self._seen: list[tuple[float, int]] = []
 
-    def add(self, now_s: float, stored: int) -> None:
-        """Take a count at a monotonic time."""
-        self._seen.append((now_s, stored))
+    def add(self, now_s: float, moment: Moment) -> None:
+        """Take how far it is at a monotonic time; a pause begins the measurement anew."""
+        if moment.paused:
+            self._seen.clear()
+            return
+        self._seen.append((now_s, moment.stored))
         while len(self._seen) > 2 and now_s - self._seen[1][0] > _RATE_OVER_S:
             del self._seen[0]
 
@@ -75,7 +82,9 @@ class Rate:
         return (after - before) / (end_s - start_s)
 
     def text(self, moment: Moment) -> str:
-        """Say rate and time left."""
+        """Say rate and time left, or that it is paused."""
+        if moment.paused and moment.stored < moment.total:
+            return "paused"
         rate = self.per_s
         if rate is None:
             return ""
@@ -102,7 +111,7 @@ class Lines:
     def update(self, moment: Moment) -> None:
         """Print a line when it is time."""
         now_s = time.monotonic()
-        self._rate.add(now_s, moment.stored)
+        self._rate.add(now_s, moment)
         if now_s < self._next_s:
             return
         self._next_s = now_s + _LINE_EVERY_S
@@ -136,7 +145,7 @@ class Bar:
 
     def update(self, moment: Moment) -> None:
         """Move the bar."""
-        self._rate.add(time.monotonic(), moment.stored)
+        self._rate.add(time.monotonic(), moment)
         if self._bar is None:
             self._bar = _make_bar()
             self._task = self._bar.add_task("", total=moment.total, note="")

@@ -315,7 +315,14 @@ class _Watch:
         if self.stored != before:
             self._stall.progress()
         not_ok = self.stored - self._outcomes[Outcome.OK]
-        self.watcher.update(Moment(stored=self.stored, not_ok=not_ok, total=len(self._declared)))
+        self.watcher.update(
+            Moment(
+                stored=self.stored,
+                not_ok=not_ok,
+                total=len(self._declared),
+                paused=self._state is ControlState.PAUSED,
+            )
+        )
 
     @property
     def cancelled(self) -> bool:
