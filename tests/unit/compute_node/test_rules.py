@@ -9,7 +9,6 @@ import pytest
 
 from compute_node.commands import ReceiveJobs, ReplaceJob, SendDelivery
 from compute_node.events import ReceiveEnded
-from compute_node.rules import NodeRules
 from compute_node.settings import NodeSettings
 from gapless.declaration.messages import Job, decode_job, encode_job
 from gapless.storage.folder import FolderBlobs
@@ -26,7 +25,7 @@ def test_rules_and_settings_of_one_name_are_equal_when_nobody_says_otherwise(
         node_id="n", blobs=FolderBlobs(tmp_path), queues=queues, work_folder=tmp_path
     )
     queues.close()
-    rules = NodeRules(node="n", id_prefix="n-1", workers=settings.workers)
+    rules = Node().state.rules
     shared = {field.name for field in dataclasses.fields(settings)} & {
         field.name for field in dataclasses.fields(rules)
     }
