@@ -108,6 +108,14 @@ def test_blocks_of_next_to_nothing_that_open_to_very_much_go_in_many_deliveries(
     assert max(len(each.blocks) for each in commands) * largest <= MAX_OPENED_BYTES / 2
 
 
+@pytest.mark.parametrize(("more", "deliveries_sent"), [(0, 1), (1, 2)])
+def test_what_a_delivery_opens_to_is_bounded_to_the_byte(more: int, deliveries_sent: int) -> None:
+    deliveries = make()
+    add(deliveries, 1, opened=MAX_OPENED_BYTES // 4)
+    add(deliveries, 2, opened=MAX_OPENED_BYTES // 4 + more)
+    assert len(send(deliveries)) == deliveries_sent
+
+
 def test_nothing_is_left_when_all_has_arrived() -> None:
     deliveries = make()
     assert deliveries.empty
