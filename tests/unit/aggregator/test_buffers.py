@@ -210,3 +210,16 @@ def test_a_sweep_of_which_nothing_is_to_come_rests_at_once(state: SweepState, re
     assert held.rests(policy(rest_s=60.0)) is rests
     held.learn(span(0, 9), {0: NOTHING}, 0.0)
     assert held.rests(policy(rest_s=60.0))
+
+
+def test_what_waits_again_comes_first_and_counts_with_what_came_since() -> None:
+    held = buffer()
+    first, second = buffered(0, 20, size_bytes=300), buffered(20, 30, size_bytes=200)
+    for each in (first, second):
+        held.add(each, 5.0)
+    held.open_flush(1, policy(), 6.0)
+    later = buffered(30, 39, size_bytes=50)
+    held.add(later, 7.0)
+    held.close_flush((second,))
+    assert held.waiting == [second, later]
+    assert (held.rows, held.size_bytes, held.held_bytes) == (19, 250, 250)

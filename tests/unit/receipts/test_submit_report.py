@@ -11,6 +11,7 @@ import pytest
 from gapless.declaration.control import ControlState
 from gapless.declaration.limits import Limits
 from gapless.declaration.runset import MAX_RUNS, RunSet
+from gapless.declaration.space import Space
 from gapless.declaration.sweep import FrozenSweep
 from gapless.storage import layout
 from queueing.memory import MemoryQueues
@@ -80,6 +81,15 @@ def test_what_an_extension_changes_of_limits_and_code_is_the_next_version(world:
     assert control.why == "submitted again"
     assert before < control.at_s <= world.now_s
     assert world.store.get_object(OTHER.sha256) == OTHER.data
+
+
+def test_a_sweep_of_which_points_are_left_out_is_extended_by_those_it_lacks(world: World) -> None:
+    some, more = (
+        declare(space=Space.grid(n=list(range(count))).where("n != 3")) for count in (10, 14)
+    )
+    assert more.objects
+    sweep = world.submit(some).sweep_id
+    assert world.submit(more, extend=sweep).extended_by == 4
 
 
 def test_what_is_submitted_again_with_other_limits_says_when(world: World) -> None:
