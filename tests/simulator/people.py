@@ -21,7 +21,7 @@ from gapless.results.verification import verify_shards
 from gapless.storage import layout
 from gapless.storage.sweeps import SweepStore
 from receipts.errors import LedgerDamaged, LedgerLacksSweep
-from receipts.ledger import Ledger
+from receipts.ledger import Ledger, State
 from receipts.rebuild import rebuild
 from receipts.reconcile import ReconcileReport, reconcile
 from receipts.resubmit import resubmit
@@ -30,7 +30,7 @@ from receipts.tables import looks, receipts, sweeps
 from tests.simulator.ledgers import empty_ledger, give_back
 from tests.simulator.plan import Plan
 from tests.simulator.ports import CountedQueues, FaultyBlobs, FaultyQueues
-from tests.simulator.world import Actor, Lane, World
+from tests.simulator.world import Actor, Lane, Violation, World
 
 __all__ = ["SETTLE_S", "LedgerCopy", "Person"]
 
@@ -40,7 +40,9 @@ SETTLE_S = 20.0
 
 
 _NEVER_S = 1_209_600.0
-_JOBS = sa.select(receipts.c.job).where(receipts.c.sweep == sa.bindparam("of_sweep"))
+_RECEIPTS = sa.select(receipts.c.job, receipts.c.state).where(
+    receipts.c.sweep == sa.bindparam("of_sweep")
+)
 
 LedgerCopy = list[tuple[sa.Table, list[dict[str, Any]]]]
 """Every row of the ledger, by table."""
@@ -71,11 +73,13 @@ class Person(Actor):
         """Leave the ledger to the person of another world."""
         give_back(self.ledger)
 
-    def jobs_with_receipt(self, sweep_id: str) -> set[str]:
-        """Give the ids of every job in the ledger, read past all of its code."""
+    def receipts(self, sweep_id: str) -> dict[str, State]:
+        """Give the state of every receipt in the ledger by its job, read past all of its code."""
         wanted = {"of_sweep": sweep_id}
         return self.ledger.database.read(
-            lambda connection: set(connection.execute(_JOBS, wanted).scalars())
+            lambda connection: {
+                job: State(word) for job, word in connection.execute(_RECEIPTS, wanted)
+            }
         )
 
     def lose_ledger(self) -> None:
@@ -222,6 +226,7 @@ class Person(Actor):
         )
         if self.reports[sweep_id].complete:
             self.complete.add(sweep_id)
+            self.blobs.inner.truth.check_complete(self.blobs.inner, sweep_id)
         else:
             self.complete.discard(sweep_id)
         self.world.log(f"reconcile ends with {self.reports[sweep_id].exit_status.name}")
@@ -279,10 +284,16 @@ class Person(Actor):
             self.control(sweep_id, ControlState.RUNNING)
 
     def _rebuild_then(self, command: Callable[[], None]) -> None:
+        before = {each.id: self.receipts(each.id) for each in self.plan.sweeps}
         rebuild(
             ledger=self.ledger,
             store=SweepStore(self.blobs),
             clock=self.clock,
             new_id=self.world.new_id,
         )
+        for sweep_id, known in before.items():
+            if {self.receipts(sweep_id)[job] for job in self.receipts(sweep_id).keys() - known} - {
+                State.UNKNOWN
+            }:
+                raise Violation(f"I5: receipts of {sweep_id} made anew are not unknown")
         command()

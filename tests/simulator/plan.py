@@ -127,6 +127,8 @@ class Plan:
     rest_after_s: float = 15.0
     commands: bool = False
     unfit: float = 0.0
+    fickle: bool = False
+    """The user's code is not deterministic: each attempt at a run gives another value."""
     leave: bool = False
     """Programs leave by themselves when there is nothing to do, and are started again."""
 
@@ -175,6 +177,7 @@ class Plan:
             plan.cuts = dice.random() < 0.25
             plan.max_failures = dice.choice((None, None, None, None, 0, 1, "20%"))
         plan.leave = bool(heat) and random.Random(f"leave {seed}").random() < 0.1
+        plan.fickle = bool(heat) and random.Random(f"fickle {seed}").random() < 0.2
         plan._choose_sweeps(dice)
         if heat and dice.random() < 0.07:
             plan.given_up.add(plan.sweeps[-1].id)
@@ -266,6 +269,10 @@ class Plan:
         if self.long_run_s and run == 0:
             return self.long_run_s
         return self._nature(sweep_id, run)[2]
+
+    def value(self, seed: int, began_s: float) -> float:
+        """Say what an attempt computes at a run of this seed that began then (Unix seconds)."""
+        return value_of(seed) + (began_s % 1.0 if self.fickle else 0.0)
 
     def allowed(self, sweep_id: str, run: int) -> set[Outcome]:
         """Give the outcomes a run may be recorded with; any may be lost, if its nodes die.

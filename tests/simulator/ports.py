@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gapless.declaration.control import Asked
+from gapless.declaration.messages import decode_job
 from gapless.storage.blobs import Blob
 from gapless.storage.errors import StorageUnavailable
 from queueing.errors import QueueUnavailable
@@ -158,7 +159,10 @@ class FaultyQueues(_Faulty):
             self.inner.truth.message_lost(queue, entry.body)
             self.inner.truth.spoiled.add(body)
             world.log("a delivery is damaged on the way")
-        return self.inner.send(queue, [Entry(body, delay_s=delay_s, priority=entry.priority)])[0]
+        sent = self.inner.send(queue, [Entry(body, delay_s=delay_s, priority=entry.priority)])[0]
+        if sent.ok and self.person and queue.endswith("-jobs"):
+            self.inner.truth.jobs_sent.add(decode_job(body).job)
+        return sent
 
     def receive(
         self, queues: Sequence[str], *, most: int, wait_s: float, lease_s: float

@@ -30,7 +30,7 @@ from tests.simulator.ports import (
     Spells,
 )
 from tests.simulator.rarities import Rarities
-from tests.simulator.readers import Seen, check_reader, read_results
+from tests.simulator.readers import Reader
 from tests.simulator.services import ServiceClock, WatchedBlobs, WatchedQueues
 from tests.simulator.strangers import Strangers
 from tests.simulator.truth import Truth
@@ -81,7 +81,7 @@ class Cast:
     node: type[SimNode] = SimNode
     aggregator: type[SimAggregator] = SimAggregator
     person: type[Person] = Person
-    read: Callable[..., Seen] = field(default=read_results)
+    reader: Reader = field(default_factory=Reader)
 
 
 class Scenario:
@@ -101,7 +101,7 @@ class Scenario:
         clock = ServiceClock(self.world)
         self.queues = WatchedQueues(self.world, self.truth, self.plan, clock)
         self.blobs = WatchedBlobs(self.truth, clock)
-        self.read = cast.read
+        self.reader = cast.reader
         self.person = cast.person(self.world, self.plan)
         self.nodes = [
             cast.node(self.world, f"node{n}", lease_s=self.plan.lease_s, plan=self.plan)
@@ -112,7 +112,7 @@ class Scenario:
             for n in range(self.plan.aggregators)
         ]
         self._gone_since: dict[str, float] = {}
-        self.truth.receipts = self.person.jobs_with_receipt
+        self.truth.receipts = self.person.receipts
         self.world.check = self.truth.check_nothing_lost
         for actor in (*self.nodes, *self.aggregators, self.person):
             rates = self.plan.rates
@@ -320,8 +320,11 @@ class Scenario:
     def _check_end(self) -> None:
         for sweep_id in self.sweep_ids:
             shown, total = self._read(sweep_id)
-            if shown != total and sweep_id not in self.plan.given_up:
+            if sweep_id in self.plan.given_up:
+                continue
+            if shown != total:
                 raise Violation(f"{sweep_id} is complete, and {shown} of {total} runs show")
+            self.truth.check_marks(sweep_id)
 
     def _read_in_between(self) -> None:
         if self.world.thrown[Fault.SHARD_FLIPPED] or not self.world.fault(Fault.READS):
@@ -334,8 +337,7 @@ class Scenario:
 
     def _read(self, sweep_id: str) -> tuple[int, int]:
         runs = SweepStore(self.blobs).load(sweep_id).runs
-        shown = check_reader(self.blobs, sweep_id, plan=self.plan, runs=runs, read=self.read)
-        return shown, runs.total
+        return self.reader.check(self.blobs, sweep_id, plan=self.plan, runs=runs), runs.total
 
 
 def _memory() -> str | None:

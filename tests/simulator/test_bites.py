@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from aggregator.commands import DeleteMessages, Flush, QuarantineMessage
+from aggregator.events import NewerFormatReceived
 from aggregator.proof import DurableShard
 from compute_node.commands import (
     AssignChunk,
     DeleteJob,
     PutQuarantine,
+    ReplaceJob,
     SendDelivery,
     SendPieces,
     StoreClaim,
@@ -24,21 +26,36 @@ from compute_node.events import (
     SweepsCompleted,
     SweepState,
 )
-from compute_node.failure_watch import FailureWatch
-from gapless.declaration.control import ControlState
-from gapless.declaration.messages import encode_job
+from gapless.declaration.messages import decode_job, encode_job
 from gapless.declaration.runset import RunSet
 from gapless.results.coverage_cache import decode_cache, encode_cache
-from gapless.results.outcome import Outcome
-from gapless.results.shard import read_shard
 from gapless.storage import layout
-from gapless.storage.sweeps import SweepStore
 from queueing.port import AnswerStatus
-from receipts.ledger import Ledger
 from tests.simulator.collectors import SimAggregator
 from tests.simulator.nodes import SimNode
-from tests.simulator.people import Person
-from tests.simulator.readers import read_results
+from tests.simulator.planted_pauses import CountsFromTheStart, PausesAnyVersion
+from tests.simulator.planted_people import (
+    LeavesPendingReceipts,
+    MarksBeforeTheSend,
+    MarksWhatWasRefused,
+    NeverMarksSent,
+    NeverResubmits,
+    NeverVerifies,
+    OverlooksWhatWasAsked,
+    RebuildsAsPending,
+    SendsBeforeTheReceipt,
+)
+from tests.simulator.planted_readers import (
+    counts_differing_as_one_flush,
+    counts_no_differing,
+    overlooks_epochs,
+    reads_every_row,
+    takes_the_first_failure,
+    takes_the_last_ok_row,
+    takes_the_last_row,
+    takes_the_wrong_row,
+)
+from tests.simulator.readers import Reader
 from tests.simulator.scenario import Cast, Failed, run_seed
 
 SEEDS = range(200)
@@ -53,16 +70,28 @@ LIKELY = {
     "NeverVerifies": 37,
     "OverlooksPauses": 16,
     "PausesAnyVersion": 30,
+    "DeletesJobsItCannotRead": 13,
+    "DeletesLaterVersions": 11,
+    "MarksWhatWasRefused": 13,
+    "OverlooksWhatWasAsked": 63,
     "TakesCompleteForCompleteForEver": 156,
+    "TakesOldResultsForNew": 38,
     "TakesPiecesForSent": 17,
     "TakesRunningForStored": 4,
+    "counts_differing_as_one_flush": 13,
+    "counts_no_differing": 6,
+    "overlooks_epochs": 6,
+    "takes_the_first_failure": 96,
     "takes_the_last_ok_row": 4,
+    "takes_the_last_row": 11,
 }
 
 
 def first_failure(cast, found):
     """Give what the first seed says in which the planted bug shows as `found`."""
-    names = [each.__name__ for each in (cast.node, cast.aggregator, cast.person, cast.read)]
+    reader = cast.reader
+    planted = (cast.node, cast.aggregator, cast.person, reader.read, reader.count)
+    names = [each.__name__ for each in planted]
     for seed in [*(LIKELY[name] for name in names if name in LIKELY), *SEEDS]:
         try:
             run_seed(seed, cast)
@@ -146,6 +175,45 @@ class QuarantinesGoodDeliveries(SimAggregator):
         super().perform(command)
 
 
+class DeletesJobsItCannotRead(SimNode):
+    """Deletes a message that is no job, without keeping it."""
+
+    def perform(self, command):
+        if isinstance(command, PutQuarantine):
+            self.queues.inner.delete([command.lease])
+        else:
+            super().perform(command)
+
+
+class LosesARunOfTheRemainder(SimNode):
+    """Puts a remainder in the place of its job that lacks a run."""
+
+    def perform(self, command):
+        if isinstance(command, ReplaceJob):
+            first, *others = command.replacements
+            command = dataclasses.replace(command, replacements=(_short_of_one(first), *others))
+        super().perform(command)
+
+
+def _short_of_one(replacement):
+    job = decode_job(replacement.body)
+    runs = job.runs - RunSet.of(job.runs.least)
+    if not runs:
+        return replacement
+    return dataclasses.replace(
+        replacement, body=encode_job(msgspec.structs.replace(job, runs=runs))
+    )
+
+
+class TakesOldResultsForNew(SimNode):
+    """Takes what was stored before somebody asked for it anew for the new result."""
+
+    def look(self, command):
+        event = super().look(command)
+        later = tuple((epoch + 1, runs) for epoch, runs in event.covered)
+        return dataclasses.replace(event, covered=later)
+
+
 class TakesRunningForStored(SimNode):
     """Takes every run of a sweep that is looked up for stored."""
 
@@ -201,6 +269,25 @@ class DeletesBeforeTheFlush(SimAggregator):
         super().perform(command)
 
 
+class DeletesWhatItCannotRead(SimAggregator):
+    """Deletes a message that is no delivery, without keeping it."""
+
+    def perform(self, command):
+        if isinstance(command, QuarantineMessage):
+            self.queues.inner.delete([command.lease])
+        else:
+            super().perform(command)
+
+
+class DeletesLaterVersions(SimAggregator):
+    """Deletes what only a later version can use."""
+
+    def tell(self, event):
+        if isinstance(event, NewerFormatReceived):
+            self.queues.inner.delete([event.lease])
+        super().tell(event)
+
+
 class TidiesAwayAShard(SimAggregator):
     """Deletes a shard that it takes for litter right after it was stored."""
 
@@ -229,20 +316,6 @@ class _CachesOfOneShard:
         self._inner.put(key, encode_cache(msgspec.structs.replace(cache, shards=(last,))))
 
 
-class NeverResubmits(Person):
-    """Reconciles without sending anything again."""
-
-    def reconcile(self, sweep_id, *, again):
-        super().reconcile(sweep_id, again=False)
-
-
-class NeverVerifies(Person):
-    """Takes every shard for what its manifest says."""
-
-    def verify(self, sweep_id):
-        pass
-
-
 class ForgetsTheManifest(SimAggregator):
     """Deletes with the shard durable and its manifest never written."""
 
@@ -264,120 +337,6 @@ class _NoManifests:
         return getattr(self._inner, name)
 
 
-class SendsBeforeTheReceipt(Person):
-    """Has a ledger that makes receipts durable only when their jobs are marked sent."""
-
-    def __init__(self, world, plan):
-        super().__init__(world, plan)
-        self.ledger = _LateLedger(self.ledger)
-
-
-class _LateLedger:
-    """Answers as if receipts were written, and writes them when they are marked sent."""
-
-    def __init__(self, inner: Ledger):
-        self._inner = inner
-        self._late = []
-
-    def write(self, new):
-        self._late = list(new)
-        return len(self._late)
-
-    def count(self, sweep_id, state):
-        return len(self._late)
-
-    def pending(self, sweep_id, *, after, most):
-        return [
-            dataclasses.make_dataclass("Receipt", ("id", "epoch", "runs", "job"))(
-                number, each.epoch, each.runs, each.job
-            )
-            for number, each in enumerate(self._late, start=1)
-            if number > after
-        ]
-
-    def mark_sent(self, ids, **facts):
-        self._inner.write(self._late)
-        self._late = []
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-
-class CountsFromTheStart(SimNode):
-    """Pauses a sweep again for the failures that a person resumed it with."""
-
-    def start(self):
-        super().start()
-        if self.plan.max_failures is not None:
-            self.failures = FailureWatch(ForgetfulStore(self.blobs), self.blobs, self.clock)
-
-
-class ForgetfulStore(SweepStore):
-    """Reads of no pause that was before."""
-
-    def control(self, sweep_id):
-        return msgspec.structs.replace(super().control(sweep_id), paused_itself=msgspec.UNSET)
-
-
-class PausesAnyVersion(SimNode):
-    """Pauses a sweep for what it read of it before a person changed what is wanted."""
-
-    def start(self):
-        super().start()
-        if self.plan.max_failures is not None:
-            self.failures = FailureWatch(HastyStore(self.blobs), self.blobs, self.clock)
-
-
-class HastyStore(SweepStore):
-    """Reads what is wanted of a sweep once, and pauses whatever version there is by now."""
-
-    def __init__(self, blobs):
-        super().__init__(blobs)
-        self.read = {}
-
-    def control(self, sweep_id):
-        return self.read.setdefault(sweep_id, super().control(sweep_id))
-
-    def set_control_at(self, sweep_id, version, **changes):
-        now = SweepStore(self.blobs)
-        if now.control(sweep_id).state is ControlState.RUNNING:
-            return now.set_control(sweep_id, **changes)
-        return None
-
-
-def reads_every_row(blobs, sweep_id):
-    """Show each stored row, as a reader without precedence would."""
-    seen = []
-    for blob in blobs.list(layout.shards_prefix(sweep_id)):
-        if blob.key.endswith(".h5"):
-            rows = read_shard(blobs.get(blob.key)).rows
-            seen += [(run, Outcome.OK, 0.0, 0.0) for run in rows.run.tolist()]
-    return seen
-
-
-def takes_the_wrong_row(blobs, sweep_id):
-    """Show a failure of the first run, whatever it ended with."""
-    return [
-        (run, Outcome.FAILED if run == 0 else outcome, value, began_s)
-        for run, outcome, value, began_s in read_results(blobs, sweep_id)
-    ]
-
-
-def takes_the_last_ok_row(blobs, sweep_id):
-    """Show of several `ok` results of a run the one that was stored last."""
-    last = {}
-    for blob in blobs.list(layout.shards_prefix(sweep_id)):
-        if blob.key.endswith(".h5"):
-            # By name, so by origin.
-            rows = read_shard(blobs.get(blob.key)).rows
-            ok = rows.outcome == Outcome.OK
-            last |= zip(rows.run[ok].tolist(), rows.started_s[ok].tolist(), strict=True)
-    return [
-        (run, outcome, value, last.get(run, began_s))
-        for run, outcome, value, began_s in read_results(blobs, sweep_id)
-    ]
-
-
 @pytest.mark.parametrize(
     ("cast", "found"),
     [
@@ -385,6 +344,7 @@ def takes_the_last_ok_row(blobs, sweep_id):
         (Cast(person=NeverResubmits), "I1b: not complete"),
         (Cast(aggregator=NamesTooFewShards), "I1b: not complete"),
         (Cast(person=NeverVerifies), "I1b: not complete"),
+        (Cast(person=LeavesPendingReceipts), "I1b: not complete"),
         (Cast(node=BeginsUnasked), "before it knows what is wanted"),
         (Cast(node=OverlooksPauses), "which it knows to be paused"),
         (Cast(node=DoesEverythingTwice), "is made again, and nothing happened"),
@@ -398,13 +358,28 @@ def takes_the_last_ok_row(blobs, sweep_id):
         (Cast(node=LetsLeasesExpire), "to the end of its lease"),
         (Cast(node=TakesRunningForStored), "I2: runs"),
         (Cast(node=QuarantinesAGoodJob), "I2: runs"),
+        (Cast(node=LosesARunOfTheRemainder), "I2: runs"),
+        (Cast(node=TakesOldResultsForNew), "I2: runs"),
+        (Cast(node=DeletesJobsItCannotRead), "I2: a message that nobody can read"),
+        (Cast(aggregator=DeletesWhatItCannotRead), "I3: a message that nobody can read"),
+        (Cast(aggregator=DeletesLaterVersions), "I3: a message of a later version"),
         (Cast(aggregator=QuarantinesGoodDeliveries), "I3: a delivery"),
         (Cast(aggregator=DeletesBeforeTheFlush), "I3: a delivery"),
         (Cast(aggregator=ForgetsTheManifest), "I3: a delivery"),
-        (Cast(person=SendsBeforeTheReceipt), "I5: job"),
-        (Cast(read=reads_every_row), "more than once"),
-        (Cast(read=takes_the_wrong_row), "I4: run 0"),
-        (Cast(read=takes_the_last_ok_row), "a row of another attempt"),
+        (Cast(person=OverlooksWhatWasAsked), "I4: s"),
+        (Cast(person=SendsBeforeTheReceipt), "without a durable receipt"),
+        (Cast(person=MarksBeforeTheSend), "and its receipt was sent before"),
+        (Cast(person=MarksWhatWasRefused), "is marked sent, and it never was"),
+        (Cast(person=NeverMarksSent), "is pending"),
+        (Cast(person=RebuildsAsPending), "made anew are not unknown"),
+        (Cast(reader=Reader(read=reads_every_row)), "more than once"),
+        (Cast(reader=Reader(read=takes_the_wrong_row)), "I4: run 0"),
+        (Cast(reader=Reader(read=takes_the_last_ok_row)), "a row of another attempt"),
+        (Cast(reader=Reader(read=overlooks_epochs)), "I4: run"),
+        (Cast(reader=Reader(read=takes_the_last_row)), "I4: run"),
+        (Cast(reader=Reader(read=takes_the_first_failure)), "a row of another attempt"),
+        (Cast(reader=Reader(count=counts_no_differing)), "whose ok results differ"),
+        (Cast(reader=Reader(count=counts_differing_as_one_flush)), "whose ok results differ"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )

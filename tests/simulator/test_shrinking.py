@@ -3,9 +3,10 @@
 import pytest
 
 from tests.simulator.faults import Fault
+from tests.simulator.planted_people import NeverResubmits
 from tests.simulator.scenario import Cast, Failed, run_seed
 from tests.simulator.shrinking import happened, minimised, shrink, symptom
-from tests.simulator.test_bites import DeletesBeforeTheAcknowledgement, NeverResubmits
+from tests.simulator.test_bites import DeletesBeforeTheAcknowledgement
 
 
 def first_failure(cast, found):

@@ -7,20 +7,21 @@ I1  after every step each run ever put on a queue is on a queue, or stored, or w
     a shard that a fault destroyed
 I2  when a job is removed
 I3  when a delivery is removed
-I4  by `readers.check_reader`, which does the precedence of rows a second time
-I5  when a person's program sends a job
+I4  by `readers.Reader.check`, which does the precedence of rows a second time, and when a
+    reconcile says that a sweep is complete
+I5  when a person's program sends a job, makes receipts anew, and at the end
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from gapless.declaration.control import Asked, Control, ControlState
-from gapless.declaration.errors import MessageError
+from gapless.declaration.errors import MessageError, NewerFormat
 from gapless.declaration.messages import decode_delivery, decode_job
 from gapless.declaration.runset import RunSet
 from gapless.declaration.segments import Segment
@@ -29,6 +30,7 @@ from gapless.results.outcome import Outcome
 from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.sweeps import SweepStore
+from receipts.ledger import State
 from tests.simulator.world import Violation
 
 __all__ = ["Held", "Truth", "mask_of"]
@@ -123,7 +125,11 @@ class SweepTruth:
 
     def missing(self) -> Held:
         """Give the runs without a final result at their highest asked epoch."""
-        stored, left, lacking = self.stored(), self.declared, {}
+        return self.missing_of(self.stored())
+
+    def missing_of(self, stored: Held) -> Held:
+        """Give the runs of which that is not stored."""
+        left, lacking = self.declared, {}
         for epoch, runs in [*sorted(self.asked, reverse=True), (0, self.declared)]:
             here = runs & left
             left &= ~here
@@ -142,7 +148,9 @@ class Truth:
         self.spoiled: set[str] = set()
         self.expired_claims: set[str] = set()
         self.claimed: dict[str, tuple[str, str]] = {}
-        self.receipts: Callable[[str], Collection[str]] = lambda _: ()
+        self.receipts: Callable[[str], Mapping[str, State]] = lambda _: {}
+        # Jobs a person's program sent that are, or were, on their queue.
+        self.jobs_sent: set[str] = set()
         self.bodies: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
         self.changed = False
         self._read: dict[tuple[str, str], Held] = {}
@@ -245,6 +253,8 @@ class Truth:
         if sweep.ever_cancelled:
             return
         kept = hashlib.sha256(body.encode()).hexdigest() in self.quarantined
+        if not self.held_by(queue, body):
+            _check_unreadable_removed(queue, body, kept=kept)
         if kept and self._unusable(sweep, queue, body):
             # Its runs are gaps that reconcile finds.
             _add(sweep.excused, self.held_by(queue, body))
@@ -303,9 +313,33 @@ class Truth:
         sweep_id = layout.sweep_id_of(queue)
         known = self.receipts(sweep_id)
         for job in map(decode_job, bodies):
-            if job.job not in known:
+            state = known.get(job.job)
+            if state is None:
                 text = f"I5: job {job.job} of {sweep_id} was sent without a durable receipt"
                 raise Violation(text)
+            if state is not State.PENDING:
+                raise Violation(
+                    f"I5: job {job.job} of {sweep_id} is sent, and its receipt was {state.value} "
+                    "before"
+                )
+
+    def check_marks(self, sweep_id: str) -> None:
+        """Check, once all is done, that receipts are marked sent whose job was (I5)."""
+        for job, state in self.receipts(sweep_id).items():
+            if state is State.PENDING:
+                raise Violation(f"I5: {sweep_id} is complete, and the receipt of {job} is pending")
+            if state is State.SENT and job not in self.jobs_sent:
+                raise Violation(f"I5: {job} of {sweep_id} is marked sent, and it never was")
+
+    def check_complete(self, blobs: Blobs, sweep_id: str) -> None:
+        """Check that a sweep that is said to be complete was so at some time (I4)."""
+        sweep = self.sweeps[sweep_id]
+        sweep.declared_by(blobs, sweep_id)
+        for epoch, runs in sweep.missing_of(sweep.ever_stored).items():
+            raise Violation(
+                f"I4: {sweep_id} is said to be complete, and runs {_numbers(runs)}, asked for at "
+                f"epoch {epoch}, never had a final result at it"
+            )
 
     def _check_self_pause(self, sweep_id: str, sweep: SweepTruth, control: Control) -> None:
         """Check that a sweep pauses itself for more failures than the version before allows.
@@ -376,6 +410,21 @@ class Truth:
                     raise Violation(
                         f"I1: runs {_numbers(lost)} of {sweep_id} at epoch {epoch} are nowhere"
                     )
+
+
+def _check_unreadable_removed(queue: str, body: str, *, kept: bool) -> None:
+    """Check that a message with which a program could do nothing was left to others."""
+    invariant, decode = ("I2", decode_job) if queue.endswith("-jobs") else ("I3", decode_delivery)
+    try:
+        decode(body)
+    except NewerFormat:
+        raise Violation(f"{invariant}: a message of a later version left {queue}") from None
+    except MessageError:
+        if not kept:
+            raise Violation(
+                f"{invariant}: a message that nobody can read left {queue}, and it is in no "
+                "quarantine"
+            ) from None
 
 
 def _held_by(queue: str, body: str) -> Held:

@@ -28,7 +28,7 @@ from gapless.results.block import ErrorRecord, encode_block
 from gapless.results.block_builder import BlockBuilder
 from gapless.results.outcome import Outcome
 from tests.simulator.faults import Fault
-from tests.simulator.plan import Ending, Plan, value_of
+from tests.simulator.plan import Ending, Plan
 from tests.simulator.world import Actor, World
 
 __all__ = ["Worker", "Workers"]
@@ -190,7 +190,7 @@ class Workers(Actor):
                 attempt=worker.attempt,
                 started_s=worker.started_s,
                 duration_s=duration_s,
-                values={"y": value_of(self.seeds[chunk.sweep][run])} if ok else {},
+                values=self._values(chunk.sweep, worker) if ok else {},
                 error=None if ok else ErrorRecord(run=run, kind="exception", type="ValueError"),
                 attempts=[attempt_record(each, node=self.name) for each in records],
             )
@@ -200,6 +200,10 @@ class Workers(Actor):
         if len(worker.done) >= self.plan.runs_a_block:
             self._report_block(key, worker)
         self._begin_run(key, worker)
+
+    def _values(self, sweep: str, worker: Worker) -> dict[str, float]:
+        assert worker.run is not None
+        return {"y": self.plan.value(self.seeds[sweep][worker.run], worker.started_s)}
 
     def _takes_node_down(self, sweep: str, run: int) -> bool:
         """Tell whether a run still takes its node down; each time counts for the whole world."""
