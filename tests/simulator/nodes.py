@@ -63,6 +63,7 @@ from gapless.storage.blobs import Blob
 from gapless.storage.sweeps import SweepStore
 from queueing.port import MAX_LEASE_S, Lease, Message
 from tests.simulator.faults import Fault
+from tests.simulator.in_hand import check_all_is_done, still_held
 from tests.simulator.knowledge import Knowledge, Listed
 from tests.simulator.plan import Plan
 from tests.simulator.ports import AgedRenewals, FaultyBlobs, FaultyQueues
@@ -307,6 +308,12 @@ class SimNode(Workers):
         self.world.log(f"{self.name}: a lease nears its end")
         self.tell(LeaseExpiring(lease))
 
+    def still_holds(self) -> str:
+        """Say what it has not let go; empty: nothing, or it is not alive."""
+        if not self.alive:
+            return ""
+        return still_held(self.state, self.renewals, waiting_bytes=self.outbox.waiting_bytes)
+
     def halves(self, sweep_id: str) -> bool:
         """Tell whether it has a job of a sweep in hand that is to be halved."""
         sweep = self.state.sweeps.get(sweep_id) if hasattr(self, "state") else None
@@ -367,6 +374,7 @@ class SimNode(Workers):
         if not room:
             self.world.happens(Fault.DISK_FULL)
         self._handle(Ticked(self.progress(), room=room))
+        check_all_is_done(self.name, self.state)
 
     def _renew(self) -> None:
         self.lanes["renew"].at(self.renewals.turn(), self._renew)

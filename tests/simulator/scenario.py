@@ -40,6 +40,7 @@ __all__ = ["Cast", "Failed", "Scenario", "run_seed"]
 
 _GONE_FOR_S = 40.0
 _MEMORY = "/dev/shm"
+_SOON = 0.2
 
 
 class Failed(AssertionError):
@@ -166,6 +167,7 @@ class Scenario:
         if not self.world.run_until(self._complete, deadline=heal_at + self.plan.pace.patience):
             self._say_what_lacks()
         self._check_end()
+        self._see_all_let_go()
 
     def _submit(self, frozen: object) -> Callable[[], None]:
         return lambda: self.person.submit(frozen)  # type: ignore[arg-type]
@@ -325,6 +327,21 @@ class Scenario:
             if shown != total:
                 raise Violation(f"{sweep_id} is complete, and {shown} of {total} runs show")
             self.truth.check_marks(sweep_id)
+
+    def _see_all_let_go(self) -> None:
+        """Check that soon after all is complete no node holds anything of it."""
+        holding = list(self.nodes)
+
+        def done() -> bool:
+            # Asked after every step: one node at a time, and each until it has let go once.
+            while holding and not holding[-1].still_holds():
+                holding.pop()
+            return not holding
+
+        deadline = self.world.now + _SOON * self.plan.pace.patience
+        if not self.world.run_until(done, deadline=deadline):
+            what = holding[-1].still_holds()
+            raise Violation(f"{holding[-1].name} holds {what} long after everything is complete")
 
     def _read_in_between(self) -> None:
         if self.world.thrown[Fault.SHARD_FLIPPED] or not self.world.fault(Fault.READS):

@@ -33,6 +33,13 @@ from gapless.storage import layout
 from queueing.port import AnswerStatus
 from tests.simulator.collectors import SimAggregator
 from tests.simulator.nodes import SimNode
+from tests.simulator.planted_keepers import (
+    ForgetsWhatWasCutOff,
+    KeepsItsJobs,
+    KeepsWhatWasDelivered,
+    OverlooksWhatIsStored,
+    ReceivesTwice,
+)
 from tests.simulator.planted_pauses import CountsFromTheStart, PausesAnyVersion
 from tests.simulator.planted_people import (
     LeavesPendingReceipts,
@@ -65,6 +72,7 @@ LIKELY = {
     "CountsFromTheStart": 30,
     "DeletesBeforeTheAcknowledgement": 6,
     "DoesEverythingTwice": 14,
+    "ForgetsWhatWasCutOff": 36,
     "LetsLeasesExpire": 21,
     "NamesTooFewShards": 22,
     "NeverVerifies": 37,
@@ -357,6 +365,10 @@ class _NoManifests:
         (Cast(node=TakesCompleteForCompleteForEver), "I2: runs"),
         (Cast(node=LetsLeasesExpire), "to the end of its lease"),
         (Cast(node=TakesRunningForStored), "I2: runs"),
+        (Cast(node=ForgetsWhatWasCutOff), "and does not do them"),
+        (Cast(node=KeepsItsJobs), "holds a job of"),
+        (Cast(node=OverlooksWhatIsStored), "holds the lease of a job"),
+        (Cast(node=KeepsWhatWasDelivered), "bytes of results"),
         (Cast(node=QuarantinesAGoodJob), "I2: runs"),
         (Cast(node=LosesARunOfTheRemainder), "I2: runs"),
         (Cast(node=TakesOldResultsForNew), "I2: runs"),
@@ -385,6 +397,10 @@ class _NoManifests:
 )
 def test_a_planted_bug_is_found(cast, found):
     first_failure(cast, found)
+
+
+def test_without_the_bug_a_node_that_gets_jobs_twice_forgets_nothing():
+    run_seed(LIKELY["ForgetsWhatWasCutOff"], Cast(node=ReceivesTwice))
 
 
 def test_a_failure_shows_its_log_and_the_command_that_replays_it():

@@ -33,7 +33,7 @@ from gapless.storage.sweeps import SweepStore
 from receipts.ledger import State
 from tests.simulator.world import Violation
 
-__all__ = ["Held", "Truth", "mask_of"]
+__all__ = ["Held", "Truth", "mask_of", "since"]
 
 Held = dict[int, int]
 """Runs as a bit mask, by epoch."""
