@@ -1,7 +1,7 @@
 """The model of the protocol holds, and it holds because of each protection.
 
-Searched whole here, every interleaving: 2 nodes, 1 aggregator, 2 runs in one job, two crashes, one
-deletion or purge of a queue; lost leases, twins and lost answers in smaller worlds.
+Searched whole here, every interleaving: 2 nodes, 1 and 2 aggregators, 2 runs in one job, two
+crashes, one deletion or purge of a queue; lost leases, twins and lost answers in smaller worlds.
 `python -m tests.model` searches the larger ones: 3 runs, 1 and 2 aggregators.
 """
 
@@ -52,8 +52,15 @@ def test_every_interleaving_in_a_cloud_holds_with_two_crashes_and_a_lost_queue()
     holds(Configuration(home=Home.CLOUD), more_than=500_000)
 
 
-def test_two_aggregators_hold_with_two_crashes_and_a_deleted_queue():
-    holds(Configuration(aggregators=2, runs=1), more_than=4_000)
+@BOTH
+def test_two_aggregators_hold_with_two_runs_two_crashes_and_a_lost_queue(home):
+    holds(Configuration(home=home, aggregators=2), more_than=500_000)
+
+
+@BOTH
+def test_two_aggregators_hold_with_a_crash_and_a_lost_lease_a_twin_or_a_lost_answer(home):
+    configuration = Configuration(home=home, aggregators=2, crashes=1, deletions=0, mishaps=1)
+    holds(configuration, more_than=40_000)
 
 
 @BOTH
