@@ -33,6 +33,7 @@ from receipts.errors import (
     LedgerDiskFull,
     LedgerError,
     LedgerLost,
+    LedgerUnavailable,
     LedgerUnusable,
 )
 from receipts.locks import held_file
