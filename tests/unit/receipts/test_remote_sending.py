@@ -73,9 +73,12 @@ def test_a_shard_without_its_manifest_is_looked_into_after_a_minute_and_not_befo
     world: World,
 ) -> None:
     sweep = world.submit(declare(20), job_size=10).sweep_id
-    world.blobs.put(layout.shard(sweep, "shard-0000"), b"the rest was lost with its writer")
+    world.blobs.put(
+        layout.shard(sweep, "20260101T000000000000Z-agg-1-000001"),
+        b"the rest was lost with its writer",
+    )
     world.now_s += 59.9
     assert world.reconcile(sweep).storage_problems == ()
     world.now_s += 0.2
     (problem,) = world.reconcile(sweep).storage_problems
-    assert "shard-0000" in problem
+    assert "agg-1-000001" in problem
