@@ -145,6 +145,26 @@ def test_a_delete_that_failed_is_soon_tried_again() -> None:
     assert node.all(DeleteJob) == [delete]
 
 
+def test_a_remainder_that_could_be_put_only_the_second_time_is_worked_on() -> None:
+    node = Node()
+    (lease,) = node.receive(span(0, 9))
+    (first,) = node.all(AssignChunk)
+    node.tell(LeaseExpiring(lease))
+    (replace,) = node.all(ReplaceJob)
+    node.commands.clear()
+    node.tell(JobReplaced(replace.job, AnswerStatus.FAILED, (None,)))
+    node.tell(Ticked(), after=0.25)
+    assert node.all(ReplaceJob) == [replace]
+    node.tell(JobReplaced(replace.job, AnswerStatus.OK, (Lease(lease.queue, "fresh"),)))
+    node.make(first)
+    done: list[int] = []
+    while chunks := node.all(AssignChunk):
+        node.commands.remove(chunks[0])
+        done += chunks[0].chunk.runs
+        node.make(chunks[0])
+    assert done == list(range(1, 9))
+
+
 def test_answers_about_a_job_that_was_let_go_meanwhile_change_nothing() -> None:
     node = Node()
     (lease,) = node.receive(span(0, 2))

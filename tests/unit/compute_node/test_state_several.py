@@ -98,9 +98,12 @@ def test_a_preferred_sweep_with_nothing_to_do_or_without_its_files_keeps_no_work
     prepared: bool,
 ) -> None:
     state = of_two_sweeps()
+    jobs = [job_of(S, span(0, 1))]
     if prepared:
         state.handle(SweepPrepared(T, "", 5), 0.5)
-    state.handle(ReceiveEnded((job_of(S, span(0, 1)),)), 1.0)
+    else:
+        jobs.append(job_of(T, span(0, 1)))
+    state.handle(ReceiveEnded(tuple(jobs)), 1.0)
     commands = state.handle(SweepPrepared(S, "", 5), 2.0)
     if prepared:
         # Its workers wait: one of them makes room.
