@@ -131,25 +131,27 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
     new_id: NewId,
     resubmit: bool = False,
     force: bool = False,
+    look_only: bool = False,
     settle_s: float = 120.0,
     retention_s: float = 1_209_600.0,
 ) -> ReconcileReport:
     """Say where every run is; with `resubmit`, send again those that are nowhere.
 
-    Pending receipts of a submit that died are sent in any case. `settle_s`: how long the counts of
-    queues that cannot be looked into may lie; `retention_s`: how long they keep messages. `force`:
-    there one look is believed (not one just after a send), nodes and receipts made anew are not,
-    and gaps are sent without a wait: it may repeat work. Safe to repeat and to be killed at any
-    point: what was written is found by the next call. UserMistake (no such sweep),
-    LedgerLacksSweep, QueueUnavailable.
+    Pending receipts of a submit that died are sent in any case, and shards whose writer died before
+    their manifest get one; not with `look_only`, which sends, stores and removes nothing (and is
+    not for `resubmit`). `settle_s`: how long the counts of queues that cannot be looked into may
+    lie; `retention_s`: how long they keep messages. `force`: there one look is believed (not one
+    just after a send), nodes and receipts made anew are not, and gaps are sent without a wait: it
+    may repeat work. Safe to repeat and to be killed at any point: what was written is found by the
+    next call. UserMistake (no such sweep), LedgerLacksSweep, QueueUnavailable.
     """
     patience = Patience(settle_s=settle_s, retention_s=retention_s, force=force)
     with ledger.lock(sweep_id):
         declared = read_declared(sweep_id, ledger=ledger, store=store)
         first = Sending()
-        if declared.cancelled:
+        if declared.cancelled and not look_only:
             _drop_queues_again(sweep_id, queues)
-        else:
+        elif not look_only:
             first = send_pending(
                 sweep_id,
                 ledger=ledger,
@@ -159,7 +161,7 @@ def reconcile(  # noqa: PLR0913 - each port by name: a simulator stops between a
             )
         reader = CoverageReader(blobs, sweep_id)
         reader.refresh()
-        adoption = reader.adopt_orphans(ADOPT_AFTER_S, clock())
+        adoption = Adoption() if look_only else reader.adopt_orphans(ADOPT_AFTER_S, clock())
         view = _look(
             declared,
             ledger=ledger,

@@ -35,9 +35,17 @@ AWAY = (LedgerUnavailable, QueueUnavailable, StorageUnavailable)
 
 
 def reconcile_once(
-    home: Home, sweep_id: str, *, resubmit: bool = False, force: bool = False
+    home: Home,
+    sweep_id: str,
+    *,
+    resubmit: bool = False,
+    force: bool = False,
+    look_only: bool = False,
 ) -> ReconcileReport:
-    """Compare ledger, queues and manifests; with `resubmit`, send again what is nowhere."""
+    """Compare ledger, queues and manifests; with `resubmit`, send again what is nowhere.
+
+    With `look_only` nothing is sent, stored or removed, whatever a submit or a writer left undone.
+    """
     _need_ledger(home, sweep_id)
 
     def work() -> ReconcileReport:
@@ -52,6 +60,7 @@ def reconcile_once(
                 new_id=new_id,
                 resubmit=resubmit,
                 force=force,
+                look_only=look_only,
                 settle_s=home.record.settle_s,
                 retention_s=home.record.retention_s,
             )

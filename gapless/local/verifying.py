@@ -132,7 +132,7 @@ def verify_sweep(
             no_queues = f"{home.location} cannot be written"
             receipts = _compare_where_nothing_is_written(home, verification)
         else:
-            report = reconcile_once(home, sweep_id)
+            report = reconcile_once(home, sweep_id, look_only=mode is Mode.LOOK)
             receipts = _compare(home, verification, Home.ledger)
     except _NO_LEDGER as error:
         no_ledger = str(error)

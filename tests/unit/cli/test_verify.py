@@ -30,6 +30,7 @@ from gapless.storage import layout
 from gapless.storage.blobs import Blobs
 from gapless.storage.s3 import S3Blobs
 from gapless.wiring import Home, open_home
+from receipts.ledger import NewReceipt, State, Why
 from receipts.submit import submit
 from tests.services.servers import Service
 from tests.unit.cli.a_place import GAPLESS_VARIABLES, Place
@@ -158,6 +159,26 @@ def test_looking_only_says_what_would_be_gaps(place: Here, home: Sweep100) -> No
     assert "40 runs would be gaps; nothing was changed" in answer.stdout
     assert home.objects("sweeps/") == before
     assert home.aside() == {}
+
+
+def test_looking_only_leaves_what_a_killed_aggregator_and_a_killed_submit_left(
+    place: Place, home: Sweep100
+) -> None:
+    shard = home.keep_runs(0, 100)
+    orphan = place.home / layout.shard(home.sweep_id, shard.shard_id)
+    (place.home / layout.manifest(home.sweep_id, shard.shard_id)).unlink()
+    os.utime(orphan, (time.time() - 600, time.time() - 600))
+    with closing(open_home(place.home, create=False).ledger()) as ledger:
+        # As a resubmit leaves it that was killed between its receipt and its job.
+        job = {"job": "another", "why": Why.RESUBMIT, "generation": 0, "created_at_s": 1.0}
+        ledger.write([NewReceipt(sweep=home.sweep_id, epoch=0, runs=RunSet.of(7), **job)])
+        before = home.objects("sweeps/")
+        assert place.do("verify", "--dry-run").returncode != 0
+        assert home.objects("sweeps/") == before
+        assert ledger.count(home.sweep_id, State.PENDING) == 1
+        assert place.do("reconcile").returncode == 0
+        assert home.objects("sweeps/") != before
+        assert ledger.count(home.sweep_id, State.PENDING) == 0
 
 
 @pytest.mark.parametrize("has_ledger", [True, False])
