@@ -59,11 +59,13 @@ class StoredRow:
 def read_results(blobs: Blobs, sweep_id: str) -> Seen:
     """Read by the product's own reader."""
     results = Results(blobs, sweep_id)
-    runs, outcomes = results.runs.tolist(), results.outcomes.tolist()
-    values = results.values("y").tolist() if "y" in results.names else [math.nan] * len(runs)
+    outcomes = map(Outcome, results.outcomes.tolist())
+    # One reading of the shards for all columns.
     table = results.table()
-    began = table.data[table.columns.index("started")]
-    return list(zip(runs, map(Outcome, outcomes), values, began, strict=True))
+    columns = dict(zip(table.columns, table.data, strict=True))
+    values = columns.get("y") or [None] * len(table)
+    shown = [math.nan if value is None else value for value in values]
+    return list(zip(columns["run"], outcomes, shown, columns["started"], strict=True))
 
 
 def read_duplicates(blobs: Blobs, sweep_id: str) -> Duplicates:
