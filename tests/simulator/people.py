@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -53,6 +53,23 @@ class _Errand:
     at: float
     name: str
     command: Callable[[], None]
+
+
+class _OnlyRead:
+    """A service that nobody may change now."""
+
+    _CHANGES = frozenset(
+        {"create", "send", "receive", "delete", "release", "replace", "drop"}
+        | {"put", "put_if_absent"}
+    )
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._CHANGES:
+            raise Violation(f"who only looks asks to {name}")
+        return getattr(self._inner, name)
 
 
 class Person(Actor):
@@ -230,6 +247,24 @@ class Person(Actor):
         else:
             self.complete.discard(sweep_id)
         self.world.log(f"reconcile ends with {self.reports[sweep_id].exit_status.name}")
+
+    def look(self, sweep_id: str) -> None:
+        """Reconcile as `sweep verify --dry-run` does, which may change nothing."""
+        if not SweepStore(self.blobs).exists(sweep_id):
+            return
+        blobs: Any = _OnlyRead(self.blobs)
+        report = reconcile(
+            sweep_id,
+            ledger=self.ledger,
+            queues=cast("FaultyQueues", _OnlyRead(self.queues)),
+            store=SweepStore(blobs),
+            blobs=blobs,
+            clock=self.clock,
+            new_id=self.world.new_id,
+            look_only=True,
+            settle_s=SETTLE_S,
+        )
+        self.world.log(f"a look at {sweep_id} ends with {report.exit_status.name}")
 
     def verify(self, sweep_id: str) -> None:
         """Read every shard, and put aside what is not as it was stored."""

@@ -66,6 +66,7 @@ class Rarities:
         for name, rarity in (
             ("moved before its quarantine", self._move_before_a_quarantine),
             ("a later block", self._deliver_a_later_block),
+            ("a look", self._look),
         ):
             if self.world.dice(name).random() < _SHARE:
                 self.world.at(self._sometime(name), rarity)
@@ -263,6 +264,12 @@ class Rarities:
             self.spells.queues_until = self.world.now + 3.0 * self.plan.pace.control
             self._control(0.1, sweep_id, ControlState.PAUSED)
             self._control(5.0 * self.plan.pace.control, sweep_id, ControlState.RUNNING)
+
+    def _look(self) -> None:
+        """Let the person look where every run is, and change nothing."""
+        sweep_id = self.world.dice("a look").choice(self.sweep_ids)
+        if self.world.fault(Fault.RECONCILES):
+            self.person.give(0.1, f"look at {sweep_id}", lambda: self.person.look(sweep_id))
 
     def _control(self, delay_s: float, sweep_id: str, state: ControlState) -> None:
         name = f"{state.value} {sweep_id}"
