@@ -23,11 +23,11 @@ from tests.mutants.checkout import Copy, copy_of, unsaved
 from tests.mutants.modules import MODULES
 from tests.mutants.mutations import mutants_of
 from tests.mutants.reach import Reach
-from tests.mutants.report import Facts, equivalents, report
+from tests.mutants.report import Facts, reasons_of, report
 from tests.mutants.session import Session, Verdict
 
 _ROOT = Path(__file__).parents[2]
-_EQUIVALENTS = Path(__file__).parent / "equivalents.toml"
+_REASONS = Path(__file__).parent / "reasons.toml"
 _TOOL = "mutmut"
 
 
@@ -138,7 +138,7 @@ def _report(session: Session) -> int:
         left_out=len(Reach.load(Path(session.fact("reach"))).left_out),
     )
     try:
-        print(report(session.all(), equivalents(_EQUIVALENTS), facts))
+        print(report(session.all(), reasons_of(_REASONS), facts))
     except ValueError as error:
         print(f"no report: {error}", file=sys.stderr)
         return 1

@@ -1,8 +1,7 @@
-"""The report of a campaign, and the mutants that are known to change nothing."""
+"""The report of a campaign, and why some mutants are let live: they change nothing, or no harm."""
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ import msgspec
 from tests.mutants.modules import LONGEST_TEST_S, MODULES, MOST_OF_ONE_TEST, SEEDS, TESTS
 from tests.mutants.session import Known, Verdict
 
-__all__ = ["Equivalent", "Facts", "equivalents", "report"]
+__all__ = ["Facts", "Reason", "Reasons", "reasons_of", "report"]
 
 _SHORT = 7
 
 
-class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A mutant without any effect; `after` is what the changed part becomes."""
+class Reason(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Why a mutant is let live; `after` is what the changed part becomes."""
 
     module: str
     function: str
@@ -34,6 +33,13 @@ class Equivalent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return there == (self.module, self.function, self.operator, self.line, self.after)
 
 
+class Reasons(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`equivalent` mutants have no effect and do not count; a `survivor` has one, and counts."""
+
+    equivalent: tuple[Reason, ...] = ()
+    survivor: tuple[Reason, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What a report states beside the verdicts."""
@@ -44,34 +50,39 @@ class Facts:
     left_out: int
 
 
-def equivalents(path: Path) -> list[Equivalent]:
-    """Read the list."""
-    listed = tomllib.loads(path.read_text(encoding="utf-8")).get("equivalent", [])
-    return msgspec.convert(listed, list[Equivalent])
+def reasons_of(path: Path) -> Reasons:
+    """Read the lists."""
+    return msgspec.toml.decode(path.read_bytes(), type=Reasons)
 
 
-def report(mutants: Sequence[Known], same: Sequence[Equivalent], facts: Facts) -> str:
+def report(mutants: Sequence[Known], reasons: Reasons, facts: Facts) -> str:
     """Write it; ValueError says what keeps a report from being true."""
-    wrong = list(_untrue(mutants, same, facts))
+    wrong = list(_untrue(mutants, (*reasons.equivalent, *reasons.survivor), facts))
     if wrong:
         raise ValueError("; ".join(wrong))
-    reasons = {
-        each.id: entry.reason for each in _alive(mutants) for entry in same if entry.names(each)
-    }
+    same = _told(mutants, reasons.equivalent)
+    harmless = _told(mutants, reasons.survivor)
     return "\n".join(
         (
-            *_head(mutants, reasons, facts),
-            *_table(mutants, reasons),
-            *_rest(mutants, reasons, facts),
+            *_head(mutants, same, facts),
+            *_table(mutants, same),
+            *_rest(mutants, same, harmless, facts),
         )
     )
+
+
+def _told(mutants: Iterable[Known], listed: Iterable[Reason]) -> dict[str, str]:
+    listed = tuple(listed)
+    return {
+        each.id: entry.reason for each in _alive(mutants) for entry in listed if entry.names(each)
+    }
 
 
 def _alive(mutants: Iterable[Known]) -> list[Known]:
     return [each for each in mutants if each.verdict is not None and not each.verdict.killed]
 
 
-def _untrue(mutants: Sequence[Known], same: Iterable[Equivalent], facts: Facts) -> Iterator[str]:
+def _untrue(mutants: Sequence[Known], listed: Iterable[Reason], facts: Facts) -> Iterator[str]:
     if not mutants:
         yield "no mutant is known: run first"
     untried = [each for each in mutants if not each.verdict or _is_old_news(each, facts)]
@@ -79,10 +90,10 @@ def _untrue(mutants: Sequence[Known], same: Iterable[Equivalent], facts: Facts) 
         number = f"{len(untried)} of {len(mutants)}"
         yield f"{number} mutants were not tried at {facts.commit_id}: run on"
     alive = _alive(mutants)
-    for entry in same:
+    for entry in listed:
         if not any(entry.names(each) for each in alive):
             what = f"{entry.function}: {entry.line!r} -> {entry.after!r}"
-            yield f"the equivalent {what} is no survivor: take it off the list"
+            yield f"{what} is on the list, and no survivor: take it off"
 
 
 def _is_old_news(mutant: Known, facts: Facts) -> bool:
@@ -152,27 +163,27 @@ def _table(mutants: Sequence[Known], reasons: dict[str, str]) -> Iterator[str]:
     yield ""
 
 
-def _rest(mutants: Sequence[Known], reasons: dict[str, str], facts: Facts) -> Iterator[str]:
+def _rest(
+    mutants: Sequence[Known], same: dict[str, str], harmless: dict[str, str], facts: Facts
+) -> Iterator[str]:
     alive = _alive(mutants)
     yield "## Survivors"
     yield ""
-    yield from _lines((each for each in alive if each.id not in reasons), facts)
+    yield from _lines((each for each in alive if each.id not in same), facts, harmless)
     yield ""
     yield "## Equivalent"
     yield ""
-    yield from _lines((each for each in alive if each.id in reasons), facts, reasons)
+    yield from _lines((each for each in alive if each.id in same), facts, same)
 
 
-def _lines(
-    mutants: Iterable[Known], facts: Facts, reasons: dict[str, str] | None = None
-) -> Iterator[str]:
+def _lines(mutants: Iterable[Known], facts: Facts, reasons: dict[str, str]) -> Iterator[str]:
     for each in mutants:
         change = f"{_code(each.before)} → {_code(each.after)}"
         tried = each.commit_id or ""
         at = "" if tried == facts.commit_id else f" (at `{tried[:_SHORT]}`)"
-        reason = f": {reasons[each.id]}" if reasons else ""
         where = f"{each.module}:{each.first} `{each.name}`"
-        yield f"- `{each.id}` {where}, {each.operator}: {change}{at}{reason}"
+        reason = reasons.get(each.id, "no reason is known yet: a test is missing")
+        yield f"- `{each.id}` {where}, {each.operator}: {change}{at}: {reason}"
 
 
 def _code(text: str) -> str:

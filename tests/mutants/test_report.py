@@ -7,13 +7,13 @@ import pytest
 
 from tests.mutants.modules import MODULES, TESTS
 from tests.mutants.mutant import Mutant, Place
-from tests.mutants.report import Equivalent, Facts, equivalents, report
+from tests.mutants.report import Facts, Reason, Reasons, reasons_of, report
 from tests.mutants.session import Session, Verdict
 
 ROOT = Path(__file__).parents[2]
 MODULE = MODULES[0]
 FACTS = Facts(commit_id="abc", tool="mutmut 3", python="3.11", left_out=2)
-SAME = Equivalent(
+SAME = Reason(
     module=MODULE,
     function="react",
     operator="swap_op",
@@ -50,7 +50,7 @@ def session(tmp_path):
 
 def test_a_report_counts_and_lists_the_survivors(session):
     session.record("m4", Verdict.SURVIVED, commit_id="abc", killer="", seconds=0.1)
-    text = report(session.all(), [SAME], FACTS)
+    text = report(session.all(), Reasons(equivalent=(SAME,)), FACTS)
     assert "Killed: 3 of the 4 that change something: **75.0 %**" in text
     assert f"| {MODULE} | 5 | 1 | 1 | 1 | 1 | 1 | 75.0 % |" in text
     survivors, _, same = text.partition("## Equivalent")
@@ -60,20 +60,31 @@ def test_a_report_counts_and_lists_the_survivors(session):
     assert "both are never equal" in same
 
 
+def test_a_survivor_that_does_no_harm_counts_as_one_and_is_listed_with_the_reason(session):
+    session.record("m4", Verdict.SURVIVED, commit_id="abc", killer="", seconds=0.1)
+    text = report(session.all(), Reasons(survivor=(SAME,)), FACTS)
+    assert "Killed: 3 of the 5 that change something: **60.0 %**" in text
+    survivors = text.partition("## Survivors")[2].partition("## Equivalent")[0].splitlines()
+    (known,) = [each for each in survivors if each.startswith("- `m4`")]
+    assert known.endswith(": both are never equal")
+    (unknown,) = [each for each in survivors if each.startswith("- `m3`")]
+    assert unknown.endswith("a test is missing")
+
+
 def test_what_could_not_be_put_in_counts_as_alive(session):
-    text = report(session.all(), [], FACTS)
+    text = report(session.all(), Reasons(), FACTS)
     assert "Killed: 3 of the 5" in text
     assert "could not be put in: 1" in text
 
 
 def test_there_is_no_report_of_mutants_killed_at_another_commit(session):
     with pytest.raises(ValueError, match="3 of 5 mutants were not tried at def"):
-        report(session.all(), [], dataclasses.replace(FACTS, commit_id="def"))
+        report(session.all(), Reasons(), dataclasses.replace(FACTS, commit_id="def"))
 
 
 def test_who_survived_at_an_earlier_commit_counts_as_a_survivor_and_says_where(session):
     session.record("m3", Verdict.SURVIVED, commit_id="0123456789", killer="", seconds=0.1)
-    text = report(session.all(), [], FACTS)
+    text = report(session.all(), Reasons(), FACTS)
     assert "Killed: 3 of the 5" in text
     (line,) = [each for each in text.splitlines() if each.startswith("- `m3`")]
     assert "(at `0123456`)" in line
@@ -84,7 +95,7 @@ def test_who_survived_at_an_earlier_commit_counts_as_a_survivor_and_says_where(s
 def test_there_is_no_report_while_a_mutant_is_untried(session):
     session.know(MODULE, [mutant(number) for number in range(6)])
     with pytest.raises(ValueError, match="1 of 6"):
-        report(session.all(), [], FACTS)
+        report(session.all(), Reasons(), FACTS)
 
 
 def test_an_equivalent_that_was_killed_is_an_error(session):
@@ -96,8 +107,8 @@ def test_an_equivalent_that_was_killed_is_an_error(session):
         after="a <= 0",
         reason="it was thought",
     )
-    with pytest.raises(ValueError, match="take it off the list"):
-        report(session.all(), [gone], FACTS)
+    with pytest.raises(ValueError, match="no survivor: take it off"):
+        report(session.all(), Reasons(equivalent=(gone,)), FACTS)
 
 
 def test_what_was_found_stays_when_a_module_is_read_again_and_lines_moved(session):
@@ -121,8 +132,9 @@ def test_what_is_mutated_and_what_tries_it_is_there(path):
     assert (ROOT / path).exists()
 
 
-def test_every_equivalent_on_the_list_gives_a_reason_and_a_module_that_is_mutated():
-    for each in equivalents(ROOT / "tests/mutants/equivalents.toml"):
+def test_whatever_is_on_the_lists_gives_a_reason_and_a_module_that_is_mutated():
+    reasons = reasons_of(ROOT / "tests/mutants/reasons.toml")
+    for each in (*reasons.equivalent, *reasons.survivor):
         assert each.module in MODULES
         assert each.line in (ROOT / each.module).read_text(encoding="utf-8")
         assert len(each.reason.split()) > 3
