@@ -47,7 +47,7 @@ def main() -> int:
                 return 1
             return _run(asked, cache, session)
     if asked.command == "report":
-        return _report(session)
+        return _report(asked.commit, session)
     if asked.command == "survivors":
         return _survivors(asked, session)
     return _show(asked, cache, session)
@@ -80,7 +80,10 @@ def _arguments() -> argparse.Namespace:
         metavar="PATH",
         help="a file or folder that is not committed yet (then no report can be made)",
     )
-    commands.add_parser("report", help="print the report of the commit that is checked out")
+    told = commands.add_parser("report", help="print the report")
+    told.add_argument(
+        "--commit", help="of this one, by its whole id, instead of what is checked out"
+    )
     alive = commands.add_parser("survivors", help="list what survived")
     alive.add_argument("--module", choices=MODULES)
     show = commands.add_parser("show", help="show one mutant")
@@ -123,16 +126,19 @@ def _reach_file(copy: Copy, cache: Path) -> Path:
     return cache / f"reach-{digest.hexdigest()[:12]}.json"
 
 
-def _report(session: Session) -> int:
-    different = unsaved(_ROOT)
-    if different:
-        print(f"a report is of one commit, and {len(different)} files differ: commit them first")
-        return 1
-    copy_id = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=_ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+def _report(commit_id: str | None, session: Session) -> int:
+    if commit_id is None:
+        different = unsaved(_ROOT)
+        if different:
+            print(
+                f"a report is of one commit, and {len(different)} files differ: commit them first"
+            )
+            return 1
+        head = ["git", "rev-parse", "HEAD"]
+        done = subprocess.run(head, cwd=_ROOT, capture_output=True, text=True, check=True)
+        commit_id = done.stdout.strip()
     facts = Facts(
-        commit_id=copy_id,
+        commit_id=commit_id,
         tool=f"{_TOOL} {importlib.metadata.version(_TOOL)}",
         python=platform.python_version(),
         left_out=len(Reach.load(Path(session.fact("reach"))).left_out),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gapless.declaration.control import Asked
+from gapless.declaration.control import Asked, ControlState
 from gapless.declaration.runset import RunSet
 from gapless.results.outcome import Outcome
 from gapless.storage import layout
@@ -82,3 +82,17 @@ def test_a_shard_without_its_manifest_is_looked_into_after_a_minute_and_not_befo
     world.now_s += 0.2
     (problem,) = world.reconcile(sweep).storage_problems
     assert "agg-1-000001" in problem
+
+
+def test_the_queues_of_a_cancelled_sweep_are_told_as_holding_nothing(world: World) -> None:
+    sweep = world.submit(declare(20), job_size=10).sweep_id
+    world.store.set_control(sweep, state=ControlState.CANCELLED)
+    report = world.reconcile(sweep, queues=world.counted())
+    assert (report.jobs_queued, report.deliveries_queued, report.newer_messages) == (0, 0, 0)
+    assert (report.damaged_messages, report.in_flight) == ((), RunSet())
+
+
+def test_every_page_of_pending_receipts_is_sent(world: World) -> None:
+    # More pages than a submit tries: with each try it would send one.
+    sent = world.submit(declare(4_001), job_size=1)
+    assert (sent.jobs_sent, sent.jobs_pending) == (4_001, 0)
