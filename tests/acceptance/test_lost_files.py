@@ -73,8 +73,10 @@ def test_queue_db_deleted_under_separate_programs_is_found_and_resubmitted_by_re
         deadline = time.monotonic() + 30
         while answer.returncode == 3 and time.monotonic() < deadline:
             answer = programs.do("reconcile")
-        assert answer.returncode == 4, answer.stdout + answer.stderr
-        assert programs.do("reconcile", "--resubmit").returncode in (3, 4)
+        # A fast node may have had all the rest in hand by the second time: then nothing was lost.
+        statuses = (4,) if enough == 100 else (0, 4)
+        assert answer.returncode in statuses, answer.stdout + answer.stderr
+        assert programs.do("reconcile", "--resubmit").returncode in (0, 3, 4)
     wait_until(
         lambda: programs.do("reconcile", "--resubmit").returncode == 0,
         within_s=90,

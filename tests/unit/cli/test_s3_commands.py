@@ -243,8 +243,8 @@ def test_a_run_says_once_that_storage_is_away_and_once_that_it_is_back(
         away = proxy.add(Rule(SLOW_DOWN, operations=("ListObjectsV2",)))
         running.hear("going on by itself")
         proxy.drop(away)
-        gate.touch()
         running.hear("storage answers again")
+        gate.touch()
         status, _ = running.end()
     assert status == 0
     assert [line for line in running.said if "cannot list" in line] == [
